@@ -1,0 +1,149 @@
+"""Valid cross-correlation of batches of pictures with a layer's kernels, planned once, run often.
+
+`Convolution` holds one layer's kernels and knows three ways to apply them:
+
+    gemm       unfold the patches, one matrix product         any kernel, any stride
+    fft        Fourier tiles, a complex product a frequency   stride 1; best for 5x5 and larger
+    cook-toom  real tiles, a real product a point             stride 1, 3x3
+
+The last two are one machine (`transform.py`) with two bases (`fourier.py`, `cooktoom.py`); `plan.py`
+estimates costs and `tiles.py` cuts maps.  Arrays are (N, C, H, W) to the caller; in memory the
+pictures come last, (C, H, W, N), so that every copy of a patch or tile, every pool and every
+Fourier transform works on runs of N neighbours, and a product over channels needs no reordering.
+"""
+
+import math
+from collections.abc import Callable
+
+from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.convolution import gemm, transform
+from overfeat_tools.convolution.cooktoom import CookToomBasis
+from overfeat_tools.convolution.fourier import FourierBasis
+from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.plan import Rates, Way, tiling_of, ways
+
+METHODS = ("auto", "gemm", "fft", "cook-toom")
+
+__all__ = ["METHODS", "Convolution", "Geometry", "Way", "pictures_last"]
+
+
+def pictures_last(x: Array, backend: CpuBackend) -> FloatArray:
+    """Give `x` (N, C, H, W) as a contiguous float32 array (C, H, W, N); no copy if it already is."""
+    array: FloatArray = backend.xp.ascontiguousarray(x.transpose(1, 2, 3, 0), backend.xp.float32)
+    return array
+
+
+class Convolution:
+    """One layer's kernels and biases, and the cheapest way to apply them to what comes.
+
+    Parameters
+    ----------
+    weight : array (K, C, kh, kw) float32
+    bias : array (K,) float32
+    stride, padding : int
+        The step between outputs; rows and columns of zeros on each side.
+    backend : CpuBackend
+        Where to compute.
+    method : {"auto", "gemm", "fft", "cook-toom"}
+        A method other than `auto` is used wherever it can be, and gemm elsewhere.
+    spectra_limit_bytes : int, optional
+        The most memory that spectra may take.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what a layer is made of
+        self,
+        weight: FloatArray,
+        bias: FloatArray,
+        *,
+        backend: CpuBackend,
+        stride: int = 1,
+        padding: int = 0,
+        method: str = "auto",
+        spectra_limit_bytes: float = math.inf,
+    ) -> None:
+        self.weight, self.bias = weight, bias
+        self.stride, self.padding, self.method = stride, padding, method
+        self._backend = backend
+        self._limit_bytes = spectra_limit_bytes
+        self._rates = Rates()
+        self._ways: dict[tuple[int, ...], list[Way]] = {}
+        self._spectra: dict[tuple[str, tuple[int, int]], list[Array]] = {}
+        self._missed_seconds: dict[tuple[str, tuple[int, int]], float] = {}
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Give the sizes of this convolution on one map size."""
+        kernels, channels, kernel_height, kernel_width = self.weight.shape
+        return Geometry(
+            channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding
+        )
+
+    def __call__(self, x: Array, then: Callable[[Array], object] | None = None) -> FloatArray:
+        """Convolve a batch.
+
+        Parameters
+        ----------
+        x : array (N, C, H, W) float32
+            Any memory order; pictures last is the fast one.
+        then : callable, optional
+            Applied, in place, to each piece of the output while it is in the cache.
+
+        Returns
+        -------
+        array (N, K, out_height, out_width) float32
+            Its memory order is pictures last.
+        """
+        geometry = self.geometry(*x.shape[2:])
+        way = self.choose(x.shape[0], geometry)
+        source = pictures_last(x, self._backend)
+        y = self._backend.xp.empty(
+            (geometry.kernels, geometry.out_height, geometry.out_width, x.shape[0]), "float32"
+        )
+
+        def finish(piece: Array, kernels: slice) -> None:
+            piece += self.bias[kernels].reshape(-1, *[1] * (piece.ndim - 1))
+            if then is not None:
+                then(piece)
+
+        if way.method == "gemm":
+            gemm.convolve(source, self.weight, y, geometry, self._backend, finish)
+        else:
+            tiling = tiling_of(way, geometry)
+            kind = FourierBasis if way.method == "fft" else CookToomBasis
+            basis: transform.Basis = kind(geometry, tiling, self._backend)
+            if way.key not in self._spectra:
+                self._spectra[way.key] = transform.transform_kernels(self.weight, basis, self._backend)
+            transform.convolve(source, self._spectra[way.key], y, geometry, tiling, basis, self._backend, finish)
+        result: FloatArray = y.transpose(3, 0, 1, 2)
+        return result
+
+    def choose(self, pictures: int, geometry: Geometry) -> Way:
+        """Choose how to compute a batch, weighing spectra that would have to be made first.
+
+        Spectra are bought like skis: after renting (a slower way that is ready) has cost as much
+        more as buying, buy.  Whatever comes, that takes at most twice the best possible time, so
+        one picture never waits for spectra that only a long stream pays back.
+        """
+        found = self._candidates(pictures, geometry)
+        if self.method != "auto":
+            return found[0]
+        ready = next(way for way in found if not way.spectra_bytes or way.key in self._spectra)
+        held = sum(part.nbytes for parts in self._spectra.values() for part in parts)
+        best, gain = ready, 0.0
+        for way in found:
+            if way.seconds >= ready.seconds:
+                break
+            if held + way.spectra_bytes > self._limit_bytes:
+                continue
+            missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
+            self._missed_seconds[way.key] = missed
+            if missed - way.price_seconds > gain:
+                best, gain = way, missed - way.price_seconds
+        return best
+
+    def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
+        key = (pictures, geometry.height, geometry.width)
+        if key not in self._ways:
+            found = ways(geometry, pictures, self._rates)
+            wanted = [way for way in found if way.method == self.method]
+            self._ways[key] = wanted or [w for w in found if self.method == "auto" or w.method == "gemm"]
+        return self._ways[key]

@@ -1,0 +1,120 @@
+"""The Cook-Toom basis (Winograd's minimal filtering): polynomials evaluated at a few real points.
+
+Multiplying polynomials g (r coefficients) and h (m coefficients) gives n = m + r - 1 coefficients,
+and that many points fix the product:
+
+    g * h = inverse(V_n) [(V_r g) . (V_m h)],        V_k[i, j] = point_i ** j,
+
+the point at infinity reading the highest coefficient.  A valid correlation is the transpose of
+that product in h, so m outputs y of n inputs d are
+
+    y = V_m' [(V_r g) . (inverse(V_n)' d)].
+
+In two dimensions the three matrices act on rows and columns, which is one matrix of Kronecker
+products acting on the flattened tile: a plain product again.  Per output and channel pair there are
+(n / m)**2 multiplications: 2.25 for 4x4 outputs of a 3x3 kernel, 9 in the direct convolution.
+
+The points decide the rounding.  Small, spread and symmetric ones keep the entries of the matrices
+near each other in size; the sets below were the best of a search against float64.
+
+Source: Lavin & Gray, arXiv:1509.09308; the transposition: Blahut, Fast Algorithms for Signal
+Processing, chapter 5.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.tiles import Tiling
+
+# Finite points for a tile of n places; infinity is always the last.
+POINTS: dict[int, tuple[float, ...]] = {
+    4: (0, 1, -1),
+    6: (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2),
+}
+
+
+class CookToomBasis:
+    """Evaluations of tiles of n x n places at n x n points.
+
+    `parts` lists the kinds of elements: one, real.
+    """
+
+    name = "cook-toom"
+
+    def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
+        self._xp = backend.xp
+        size, kernel = tiling.height, geometry.kernel_height
+        evaluate_input, evaluate_kernel, interpolate = matrices(size, kernel)
+        self._evaluate_input = _on_both_axes(evaluate_input)
+        self._evaluate_kernel = _on_both_axes(evaluate_kernel)
+        self._interpolate = _on_both_axes(interpolate)
+        self._size, self._outputs = size, size - kernel + 1
+        self.parts = ((size * size, np.dtype(np.float32)),)
+
+    def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
+        """Write the evaluations of kernels: `weight` (k, C, r, r), `spectra` [(elements, k, C)]."""
+        flat = weight.reshape(-1, self._evaluate_kernel.shape[1]).T
+        (out,) = spectra
+        out[...] = self._xp.matmul(self._evaluate_kernel, flat).reshape(out.shape)
+
+    def tiles(self, columns: int) -> FloatArray:
+        """Make room for tiles: (n, n, columns) float32."""
+        room: FloatArray = self._xp.empty((self._size, self._size, columns), np.float32)
+        return room
+
+    def forward(self, tiles: FloatArray, spectra: Sequence[Array]) -> None:
+        """Evaluate what stands in `tiles` into [(elements, c, columns)]."""
+        (out,) = spectra
+        count, columns = out.shape[1:]
+        flat = tiles.reshape(self._size**2, -1)[:, : count * columns]
+        self._xp.matmul(self._evaluate_input, flat, out=_flat(out))
+
+    def inverse(self, spectra: Sequence[Array], columns: int) -> FloatArray:  # noqa: ARG002 -- the Fourier basis needs it
+        """Interpolate products [(elements, k, columns)] into outputs (m, m, k, columns)."""
+        (products,) = spectra
+        outputs: FloatArray = self._xp.matmul(self._interpolate, _flat(products))
+        return outputs.reshape(self._outputs, self._outputs, *products.shape[1:])
+
+
+def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
+    """Derive the matrices of one axis from its points.
+
+    Returns
+    -------
+    evaluate_input : array (n, n) float64
+        inverse(V_n)'
+    evaluate_kernel : array (n, r) float64
+        V_r
+    interpolate : array (m, n) float64
+        V_m'
+    """
+    vandermonde = _vandermonde(POINTS[size], size)
+    outputs = size - kernel + 1
+    return (
+        np.linalg.inv(vandermonde).T,
+        _vandermonde(POINTS[size], kernel),
+        _vandermonde(POINTS[size], outputs).T,
+    )
+
+
+def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.float64]:
+    finite = np.asarray(points, np.float64)[:, None] ** np.arange(coefficients)
+    infinity = np.zeros((1, coefficients))
+    infinity[0, -1] = 1.0
+    return np.vstack([finite, infinity])
+
+
+def _on_both_axes(matrix: npt.NDArray[np.float64]) -> FloatArray:
+    return np.kron(matrix, matrix).astype(np.float32)
+
+
+def _flat(spectra: Array) -> Array:
+    """View (elements, c, columns), a slice of some channels of all, as a matrix without a copy."""
+    elements, count, columns = spectra.shape
+    flat = spectra.view()
+    flat.shape = (elements, count * columns)
+    return flat

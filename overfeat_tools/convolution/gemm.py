@@ -1,0 +1,125 @@
+"""Convolution as one matrix product: unfold the patches, multiply by the kernels.
+
+For a stretch of output rows the patches are copied side by side,
+
+    columns[c, i, j, row, col, n] = x[c, stride * row + i, stride * col + j, n],
+
+and `weight (K, C*kh*kw) @ columns (C*kh*kw, rows*out_width*N)` is the output, already in its
+place.  The weights are used as they lie in the mapped file.  Cost: the multiply-adds of the
+direct convolution; it needs no preparation and serves every kernel size and stride.
+"""
+
+from collections.abc import Callable
+
+from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+
+# Unfolded patches held at a time: enough columns for the product to run at full speed (1,000 or
+# more), yet few enough to stay in the last-level cache of most machines.
+_COLUMNS_BYTES = 16 << 20
+
+
+def workspace_bytes(geometry: Geometry, pictures: int) -> int:
+    """Bytes of unfolded patches held at once."""
+    if _needs_no_unfolding(geometry):
+        return 0
+    row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
+    return row_bytes * _rows_at_once(geometry, pictures)
+
+
+def convolve(
+    x: FloatArray,
+    weight: FloatArray,
+    y: FloatArray,
+    geometry: Geometry,
+    backend: CpuBackend,
+    finish: Callable[[Array, slice], None],
+) -> None:
+    """Write the convolution of `x` into `y`.
+
+    Parameters
+    ----------
+    x : array (C, H, W, N) float32, contiguous
+    weight : array (K, C, kh, kw) float32
+    y : array (K, out_height, out_width, N) float32, contiguous
+        The output.
+    geometry : Geometry
+        The sizes of all these.
+    backend : CpuBackend
+        Where to compute.
+    finish : callable
+        Called as `finish(piece, kernels)` with each piece of `y` just written and the slice of
+        kernels that it belongs to, while it is still in the cache.
+    """
+    pictures = x.shape[-1]
+    kernels = weight.reshape(geometry.kernels, geometry.taps)
+    places = y.reshape(geometry.kernels, geometry.out_pixels * pictures)
+    row = geometry.out_width * pictures
+    rows_at_once = _rows_at_once(geometry, pictures)
+    shares = backend.pieces(geometry.kernels, least=16)
+    for top in range(0, geometry.out_height, rows_at_once):
+        bottom = min(top + rows_at_once, geometry.out_height)
+        columns = _unfold(x, geometry, top, bottom, backend)
+
+        def multiply(share: int, top: int = top, bottom: int = bottom, columns: Array = columns) -> None:
+            some = shares[share]
+            piece = places[some, top * row : bottom * row]
+            backend.xp.matmul(kernels[some], columns, out=piece)
+            finish(piece, some)
+
+        backend.share(multiply, len(shares))
+
+
+def _rows_at_once(geometry: Geometry, pictures: int) -> int:
+    row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
+    return max(1, min(geometry.out_height, _COLUMNS_BYTES // max(row_bytes, 1)))
+
+
+def _needs_no_unfolding(geometry: Geometry) -> bool:
+    """Tell whether the input's own layout is the unfolded one: 1x1 kernels, or one place only."""
+    if geometry.padding:
+        return False
+    pointwise = geometry.kernel_height == geometry.kernel_width == geometry.stride == 1
+    whole = (geometry.kernel_height, geometry.kernel_width) == (geometry.height, geometry.width)
+    return pointwise or whole
+
+
+def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: CpuBackend) -> Array:
+    """Copy the patches of output rows `top` to `bottom` side by side: (C*kh*kw, columns)."""
+    pictures = x.shape[-1]
+    if _needs_no_unfolding(geometry):
+        flat = x.reshape(geometry.taps, -1)
+        return flat[:, top * geometry.out_width * pictures : bottom * geometry.out_width * pictures]
+    xp, stride, padding = backend.xp, geometry.stride, geometry.padding
+    shape = (geometry.kernel_height, geometry.kernel_width, bottom - top, geometry.out_width)
+    columns = xp.empty((geometry.channels, *shape, pictures), xp.float32)
+
+    def unfold_channels(share: int) -> None:
+        some = shares[share]
+        target, source = columns[some], x[some]
+        for i in range(geometry.kernel_height):
+            first_row, rows = _inside(i - padding + top * stride, stride, bottom - top, geometry.height)
+            for j in range(geometry.kernel_width):
+                first_col, cols = _inside(j - padding, stride, geometry.out_width, geometry.width)
+                patch = target[:, i, j]
+                if (rows.stop - rows.start, cols.stop - cols.start) != shape[2:]:
+                    patch[...] = 0.0  # the part in the padding
+                patch[:, rows, cols] = source[
+                    :,
+                    first_row : first_row + stride * (rows.stop - rows.start) : stride,
+                    first_col : first_col + stride * (cols.stop - cols.start) : stride,
+                ]
+
+    shares = backend.pieces(geometry.channels)
+    backend.share(unfold_channels, len(shares))
+    return columns.reshape(geometry.taps, -1)
+
+
+def _inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:
+    """Find which of the places origin, origin + stride, ... lie inside 0..length.
+
+    Returns the first such place and the slice of their numbers, 0 to `count`.
+    """
+    start = min(count, max(0, -(origin // stride)))
+    stop = max(start, min(count, -((origin - length) // stride)))
+    return max(0, origin + stride * start), slice(start, stop)

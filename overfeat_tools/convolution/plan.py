@@ -1,0 +1,131 @@
+"""Which way to compute a convolution: candidates, and a model of what each costs.
+
+The model counts what a way must do at least and divides by the machine's rates:
+
+    product      2 * multiply-adds / (peak * columns / (columns + half)), never faster than the
+                 kernels (or their spectra) can be read from memory
+    copies       bytes gathered and spread / copying rate
+    transforms   their operations / the rate of the transform
+
+`columns` is the width of the product's right side: skinny products are slow.  The shipped rates
+were measured on 2 cores with AVX2; only their ratios decide, and they are alike on most machines.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from overfeat_tools.convolution import cooktoom, gemm
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.tiles import Tiling, cut
+
+# Tile sizes whose transform FFTW has straight-line code for, or products of two such.
+FOURIER_SIZES = (8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does in a second, all threads together."""
+
+    product_flops: float = 165e9
+    complex_product_flops: float = 180e9
+    half_columns: float = 10.0
+    memory_bytes: float = 25e9
+    copy_bytes: float = 10e9
+    fourier_flops: float = 25e9
+    prepare_bytes: float = 1.5e9
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute: the method, its tile size (0: no tiles), and what it costs.
+
+    `seconds` is the estimate for one batch, `price_seconds` for making the spectra once,
+    `spectra_bytes` their size.
+    """
+
+    method: str
+    size: tuple[int, int]
+    seconds: float
+    price_seconds: float
+    spectra_bytes: int
+
+    @property
+    def key(self) -> tuple[str, tuple[int, int]]:
+        """What the spectra depend on."""
+        return self.method, self.size
+
+
+def ways(geometry: Geometry, pictures: int, rates: Rates) -> list[Way]:
+    """List every way to compute this convolution on a batch, the cheapest first."""
+    found = [_gemm(geometry, pictures, rates)]
+    if geometry.stride == 1:
+        found += [_transform("fft", size, geometry, pictures, rates) for size in fourier_sizes(geometry)]
+        found += [_transform("cook-toom", (n, n), geometry, pictures, rates) for n in cook_toom_sizes(geometry)]
+    return sorted(found, key=lambda way: way.seconds)
+
+
+def fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
+    """List the Fourier tile sizes that suit a map: each at least as large as the kernel needs.
+
+    The whole padded map is one of them, rounded up to a size that transforms fast.
+    """
+    kernel = (geometry.kernel_height, geometry.kernel_width)
+    if kernel == (1, 1):
+        return []
+    padded = (geometry.height + 2 * geometry.padding, geometry.width + 2 * geometry.padding)
+
+    def options(kernel: int, length: int) -> list[int]:
+        whole = next((size for size in FOURIER_SIZES if size >= length), FOURIER_SIZES[-1])
+        return [size for size in FOURIER_SIZES if kernel < size <= whole and size <= 8 * kernel]
+
+    heights, widths = options(kernel[0], padded[0]), options(kernel[1], padded[1])
+    if not heights or not widths:
+        return []
+    squares = sorted(set(heights) & set(widths))
+    return [(size, size) for size in squares] or [(heights[-1], widths[-1])]
+
+
+def cook_toom_sizes(geometry: Geometry) -> list[int]:
+    """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs."""
+    if geometry.kernel_height != geometry.kernel_width or geometry.kernel_height != 3:  # noqa: PLR2004 -- 3x3 is the point
+        return []
+    return [size for size in cooktoom.POINTS if size > geometry.kernel_height]
+
+
+def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:
+    columns = geometry.out_pixels * pictures
+    kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
+    unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
+    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates.product_flops, rates)
+    return Way("gemm", (0, 0), seconds + unfolded / rates.copy_bytes, 0.0, 0)
+
+
+def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
+    tiling = cut(geometry, *size)
+    columns = len(tiling.starts) * pictures
+    pairs = geometry.channels * geometry.kernels
+    maps = (geometry.channels + geometry.kernels) * columns
+    spectra_bytes = tiling.pixels * pairs * FLOAT_BYTES
+    flops = 2.0 * tiling.pixels * pairs * columns
+    if method == "fft":
+        # Half the bins, 8 operations each: twice the real count above.
+        work = _product(2 * flops, columns, spectra_bytes, rates.complex_product_flops, rates)
+        operations = 2.5 * tiling.pixels * np.log2(tiling.pixels)
+        transforms = maps * operations / rates.fourier_flops
+    else:
+        work = _product(flops, columns, spectra_bytes, rates.product_flops, rates)
+        transforms = maps * 2.0 * tiling.pixels**2 / rates.product_flops
+    copies = 3.0 * maps * tiling.pixels * FLOAT_BYTES / rates.copy_bytes
+    price = spectra_bytes / rates.prepare_bytes
+    return Way(method, size, work + transforms + copies, price, spectra_bytes)
+
+
+def _product(flops: float, columns: int, kernel_bytes: int, peak: float, rates: Rates) -> float:
+    computing = flops / peak * (columns + rates.half_columns) / columns
+    return float(max(computing, kernel_bytes / rates.memory_bytes))
+
+
+def tiling_of(way: Way, geometry: Geometry) -> Tiling:
+    """Cut the map as `way` says."""
+    return cut(geometry, *way.size)

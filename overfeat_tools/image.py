@@ -1,0 +1,127 @@
+"""Read picture files and bring pictures to a network's size: the door to imageio and Pillow."""
+
+from pathlib import Path
+
+import numpy as np
+
+from overfeat_tools.backend import Array
+from overfeat_tools.errors import ImageError
+from overfeat_tools.pnm import MAX_PIXELS, Picture
+
+# Pillow modes whose arrays are not gray or RGB, with or without alpha.
+_CONVERT_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}
+_ALPHA = {2: 1, 4: 3}  # channels with alpha: channels without
+
+
+def read_file(path: Path) -> Picture:
+    """Read a picture file in any format that imageio knows; of an animation, the first frame.
+
+    The orientation that a camera noted (EXIF) is applied.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, unreadable or no picture.
+    """
+    import imageio.v3 as imageio
+
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        message = (error.strerror or str(error)).lower()
+        raise ImageError(message) from error
+    try:
+        with imageio.imopen(path, "r") as file:
+            properties = file.properties(index=0)
+            height, width = properties.shape[:2]
+            if height * width > MAX_PIXELS:
+                message = f"{width}x{height} is more than {MAX_PIXELS} pixels"
+                raise ImageError(message)
+            mode = file.metadata(index=0, exclude_applied=False).get("mode")
+            options = {"rotate": True, "mode": "RGB" if mode in _CONVERT_MODES else None} if mode else {}
+            pixels = np.asarray(file.read(index=0, **options))
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they like at a broken file
+        message = f"not a picture that can be read ({_first_line(error)})"
+        raise ImageError(message) from error
+    return Picture(_rgb(pixels))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:100] if lines else type(error).__name__
+
+
+def _rgb(pixels: Array) -> Array:
+    """Turn what a decoder gave into (H, W, 3), 0..255, uint8 or float32."""
+    if pixels.ndim == 2:  # noqa: PLR2004 -- rows and columns
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or not pixels.size:  # noqa: PLR2004 -- rows, columns, channels
+        message = f"an array of shape {pixels.shape} is no picture"
+        raise ImageError(message)
+    channels = _ALPHA.get(pixels.shape[2], pixels.shape[2])
+    pixels = pixels[..., :channels]
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif np.issubdtype(pixels.dtype, np.integer) and pixels.dtype != np.uint8:
+        # Pillow gives 16-bit gray as 32-bit integers.
+        most = 65535 if pixels.dtype.itemsize > 1 else np.iinfo(pixels.dtype).max
+        pixels = np.clip(pixels, 0, most).astype(np.float32) * np.float32(255) / np.float32(most)
+    elif pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float32)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3])
+
+
+def fit(pixels: Array, size: int) -> Array:
+    """Scale a picture's shorter side to `size` and cut the centre square.
+
+    Parameters
+    ----------
+    pixels : array (H, W, 3), uint8 or float32
+    size : int
+        The side of the square.
+
+    Returns
+    -------
+    array (size, size, 3)
+        Of the same dtype.
+
+    Notes
+    -----
+    Only the part that the square shows is scaled, so the cost does not depend on the aspect
+    ratio: a 1x100000 picture is as quick as any other.  The filter is Lanczos, antialiased.
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) == size:
+        return centre_square(pixels)
+    from PIL import Image
+
+    scale = size / min(height, width)
+    # The square's place is rounded in the scaled picture, as if that had been made and cut.
+    left = (round(width * scale) - size) // 2 * width / round(width * scale)
+    top = (round(height * scale) - size) // 2 * height / round(height * scale)
+    across, down = size * width / round(width * scale), size * height / round(height * scale)
+    box = (left, top, min(left + across, width), min(top + down, height))
+    if pixels.dtype == np.uint8:
+        image = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS, box)
+        return np.asarray(image)
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(pixels[..., channel], np.float32)).resize(
+                (size, size), Image.Resampling.LANCZOS, box
+            )
+        )
+        for channel in range(3)
+    ]
+    return np.clip(np.stack(planes, axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
+
+
+def centre_square(pixels: Array) -> Array:
+    """Cut the largest square out of the centre of a picture (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]

@@ -1,0 +1,158 @@
+"""The kinds of layers a network is made of: pure operations with their shapes.
+
+Arrays are float32 (N, C, H, W), in any memory order; results keep their input's.  `output_shape`
+maps (C, H, W) to (C, H, W), with sizes below 1 where the input is too small.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.convolution import METHODS, Convolution, pictures_last
+
+__all__ = ["METHODS", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Centre and scale pixel values: (x - mean) / deviation."""
+
+    mean: float
+    deviation: float
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        return shape
+
+    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+        """Apply the layer; `x` may be of any real dtype."""
+        planes = x.transpose(1, 2, 3, 0)
+        y: FloatArray = backend.xp.empty(planes.shape, np.float32)
+        mean, deviation = np.float32(self.mean), np.float32(self.deviation)
+
+        def normalise(share: int) -> None:
+            rows = shares[share]
+            # Transposed while still a byte each, where they are bytes: a quarter of the traffic.
+            piece = y[:, rows]
+            piece[...] = backend.xp.ascontiguousarray(planes[:, rows])
+            piece -= mean
+            piece /= deviation
+
+        shares = backend.pieces(planes.shape[1], least=8)
+        backend.share(normalise, len(shares))
+        return y.transpose(3, 0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """Valid cross-correlation with `channels` kernels of `size` x `size`, plus a bias each."""
+
+    channels: int
+    size: int
+    stride: int = 1
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        height, width = ((length - self.size) // self.stride + 1 for length in shape[1:])
+        return self.channels, height, width
+
+    def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
+        """Give the kernels' shape (K, C, kh, kw) for an input shape."""
+        return self.channels, shape[0], self.size, self.size
+
+
+@dataclass(frozen=True)
+class Rectify:
+    """Zero everything that is not above a small threshold: x > threshold ? x : 0."""
+
+    threshold: float = 1e-6
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        return shape
+
+    def in_place(self, x: Array) -> None:
+        """Apply the layer to `x` itself.
+
+        Two passes without a mask would leave -0.0 behind, which prints as `-0`.
+        """
+        np.copyto(x, np.float32(0.0), where=~(x > self.threshold))
+
+    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:  # noqa: ARG002 -- layers are called alike
+        """Apply the layer."""
+        y: FloatArray = x.copy(order="K")
+        self.in_place(y)
+        return y
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Take the maximum of each `size` x `size` square; squares don't overlap, the rest is dropped."""
+
+    size: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        return shape[0], shape[1] // self.size, shape[2] // self.size
+
+    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+        """Apply the layer."""
+        planes = pictures_last(x, backend)
+        channels, height, width = self.output_shape(planes.shape[:3])
+        y: FloatArray = backend.xp.empty((channels, height, width, planes.shape[3]), np.float32)
+        squares = planes[:, : height * self.size, : width * self.size].reshape(
+            channels, height, self.size, width, self.size, -1
+        )
+
+        def pool(share: int) -> None:
+            some = shares[share]
+            for channel in range(some.start, some.stop):
+                rows = squares[channel].max(axis=1)
+                out = y[channel]
+                backend.xp.maximum(rows[:, :, 0], rows[:, :, 1], out=out)
+                for column in range(2, self.size):
+                    backend.xp.maximum(out, rows[:, :, column], out=out)
+
+        shares = backend.pieces(channels)
+        backend.share(pool, len(shares))
+        return y.transpose(3, 0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Surround each map with `width` rows and columns of zeros."""
+
+    width: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        return shape[0], shape[1] + 2 * self.width, shape[2] + 2 * self.width
+
+    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+        """Apply the layer."""
+        pictures, *shape = x.shape
+        channels, height, width = self.output_shape((shape[0], shape[1], shape[2]))
+        y: FloatArray = backend.xp.zeros((channels, height, width, pictures), np.float32).transpose(3, 0, 1, 2)
+        y[:, :, self.width : -self.width, self.width : -self.width] = x
+        return y
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Turn scores into probabilities over the channels, at each place."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of the result."""
+        return shape
+
+    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+        """Apply the layer."""
+        y: FloatArray = backend.xp.exp(x - x.max(axis=1, keepdims=True))
+        y /= y.sum(axis=1, keepdims=True)
+        return y
+
+
+Layer = Normalise | Convolve | Rectify | MaxPool | Pad | Softmax

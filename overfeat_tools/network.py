@@ -1,0 +1,201 @@
+"""The networks as tables of layers, and the fold that runs them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+
+from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.layers import (
+    Convolution,
+    Convolve,
+    Layer,
+    MaxPool,
+    Normalise,
+    Pad,
+    Rectify,
+    Softmax,
+)
+from overfeat_tools.weights import KernelShape, map_weights, weights_folder
+
+CHANNELS = 3
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A network without its weights.
+
+    `input_size` is the side of the smallest picture, which gives one place in the last map;
+    `feature_layer` the layer that `of-features` prints.
+    """
+
+    name: str
+    input_size: int
+    feature_layer: int
+    weight_file: str
+    class_file: str
+    layers: tuple[Layer, ...]
+
+    def shapes(self, height: int, width: int) -> list[Shape]:
+        """Give the output shape (C, H, W) of every layer for one picture size."""
+        shape, shapes = (CHANNELS, height, width), []
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+            shapes.append(shape)
+        return shapes
+
+    @property
+    def kernel_shapes(self) -> list[KernelShape]:
+        """Give the kernels' shape (K, C, kh, kw) of every convolution."""
+        inputs = [(CHANNELS, 0, 0), *self.shapes(self.input_size, self.input_size)]
+        return [
+            layer.weight_shape(shape)
+            for layer, shape in zip(self.layers, inputs, strict=False)
+            if isinstance(layer, Convolve)
+        ]
+
+    @property
+    def last_layer(self) -> int:
+        """Number of the last layer, the softmax."""
+        return len(self.layers) - 1
+
+
+_NORMALISE = Normalise(mean=118.380948, deviation=61.896913)
+
+
+def _convolve(channels: int, size: int, stride: int = 1, *, pad: int = 0) -> tuple[Layer, ...]:
+    return (*((Pad(pad),) if pad else ()), Convolve(channels, size, stride), Rectify())
+
+
+FAST = Topology(
+    "fast", input_size=231, feature_layer=19, weight_file="net_weight_0", class_file="classes.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(96, 11, 4), MaxPool(2),
+        *_convolve(256, 5), MaxPool(2),
+        *_convolve(512, 3, pad=1),
+        *_convolve(1024, 3, pad=1),
+        *_convolve(1024, 3, pad=1), MaxPool(2),
+        *_convolve(3072, 6),
+        *_convolve(4096, 1),
+        Convolve(1000, 1), Softmax(),
+    ),
+)  # fmt: skip
+
+ACCURATE = Topology(
+    "accurate", input_size=221, feature_layer=22, weight_file="net_weight_1", class_file="classes.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(96, 7, 2), MaxPool(3),
+        *_convolve(256, 7), MaxPool(2),
+        *_convolve(512, 3, pad=1),
+        *_convolve(512, 3, pad=1),
+        *_convolve(1024, 3, pad=1),
+        *_convolve(1024, 3, pad=1), MaxPool(3),
+        *_convolve(4096, 5),
+        *_convolve(4096, 1),
+        Convolve(1000, 1), Softmax(),
+    ),
+)  # fmt: skip
+
+TOPOLOGIES = {topology.name: topology for topology in (FAST, ACCURATE)}
+
+
+class Network:
+    """A network with its weights, ready to run.
+
+    Parameters
+    ----------
+    topology : Topology
+        Which network.
+    folder : Path, optional
+        Where its weight file lies; by default where `weights_folder` says.
+    backend : CpuBackend
+        Where to compute.
+    method : str
+        How to convolve; see `convolution.Convolution`.
+
+    Raises
+    ------
+    WeightsError
+        The weight file is missing or has the wrong size.
+    """
+
+    def __init__(
+        self, topology: Topology, folder: Path | None, backend: CpuBackend, method: str = "auto"
+    ) -> None:
+        self.topology = topology
+        self.backend = backend
+        path = weights_folder(folder) / topology.weight_file
+        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name))
+        self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
+        self.convolutions: dict[int, Convolution] = {}
+        for number, layer in enumerate(topology.layers):
+            if isinstance(layer, Convolve):
+                weight, bias = next(parameters)
+                before = topology.layers[number - 1]
+                self.convolutions[number] = Convolution(
+                    weight, bias, backend=backend, stride=layer.stride, method=method,
+                    padding=before.width if isinstance(before, Pad) else 0,
+                )  # fmt: skip
+
+    def run(self, pictures: Array, last: int | None = None) -> FloatArray:
+        """Run a batch of pictures of one size up to a layer.
+
+        Parameters
+        ----------
+        pictures : array (N, 3, H, W), uint8 or float32
+            Red, green, blue, 0..255; H and W at least the network's input size.
+        last : int, optional
+            The layer whose output is wanted; by default the last.
+
+        Returns
+        -------
+        array (N, C, H', W') float32
+            A new array, whose memory order is (C, H', W', N).
+        """
+        x: Array = pictures
+        with self.backend.one_blas_thread():
+            for step in steps(self.topology, self.topology.last_layer if last is None else last):
+                start = perf_counter()
+                x = self._step(step, x)
+                self.seconds[step[-1]] += perf_counter() - start
+        return x
+
+    def _step(self, step: tuple[int, ...], x: Array) -> Array:
+        """Run layers that are computed in one go."""
+        first = next((number for number in step if number in self.convolutions), None)
+        if first is None:
+            (number,) = step
+            layer = self.topology.layers[number]
+            assert not isinstance(layer, Convolve)  # noqa: S101 -- for the type checker: those are in `convolutions`
+            return layer(x, self.backend)
+        after = self.topology.layers[step[-1]]
+        return self.convolutions[first](x, after.in_place if isinstance(after, Rectify) else None)
+
+
+@lru_cache
+def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
+    """Group the layers up to `last` into steps that are computed in one go.
+
+    Padding is done by the convolution that follows, and so is the rectifier after it: neither
+    needs a pass over memory of its own.
+    """
+
+    def grow() -> Iterator[tuple[int, ...]]:
+        step: tuple[int, ...] = ()
+        for number in range(last + 1):
+            layer = topology.layers[number]
+            before = topology.layers[step[-1]] if step else None
+            joins = (isinstance(layer, Convolve) and isinstance(before, Pad)) or (
+                isinstance(layer, Rectify) and isinstance(before, Convolve)
+            )
+            if step and not joins:
+                yield step
+                step = ()
+            step = (*step, number)
+        yield step
+
+    return tuple(grow())

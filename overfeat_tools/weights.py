@@ -1,0 +1,89 @@
+"""Find a weight file, check it and map it into memory.
+
+A file is little-endian float32 with no header: for each convolution in order its kernels
+(K, C, kh, kw), then its biases (K,).  The size is all there is to check.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from overfeat_tools.backend import FloatArray
+from overfeat_tools.errors import WeightsError
+
+KernelShape = tuple[int, int, int, int]
+
+
+def weights_folder(folder: Path | None = None) -> Path:
+    """Give the folder that weights are looked for in.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        The folder asked for; else `$OVERFEAT_DATA`, else `overfeat` in the user's data folder.
+    """
+    if folder is not None:
+        return folder
+    if named := os.environ.get("OVERFEAT_DATA"):
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "overfeat"
+
+
+def file_bytes(shapes: Sequence[KernelShape]) -> int:
+    """Give the exact size of a weight file."""
+    return sum(4 * (math.prod(shape) + shape[0]) for shape in shapes)
+
+
+def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list[tuple[FloatArray, FloatArray]]:
+    """Map a weight file: nothing is read before it is used, and the system shares the pages.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shapes : sequence of (K, C, kh, kw)
+        The kernels of each convolution, in order.
+    network : str
+        Its name, for messages.
+
+    Returns
+    -------
+    list of (array (K, C, kh, kw) float32, array (K,) float32)
+        Kernels and biases of each convolution, read-only.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, can't be read or has the wrong size.
+    """
+    expected = file_bytes(shapes)
+    cure = f"get it with `of-download {network}`"
+    try:
+        found = path.stat().st_size
+        if not path.is_file():
+            message = f"{path}: not a file; {cure}"
+            raise WeightsError(message)
+        if found != expected:
+            message = f"{path}: {expected} bytes expected for the weights of {network}, {found} found; {cure}"
+            raise WeightsError(message)
+        numbers = np.memmap(path, "<f4", "r")
+    except FileNotFoundError as error:
+        message = f"{path}: no weights of {network} here; {cure}, or name their folder with -d"
+        raise WeightsError(message) from error
+    except OSError as error:
+        message = f"{path}: {error.strerror}"
+        raise WeightsError(message) from error
+    return list(_walk(numbers.view(np.ndarray), shapes))
+
+
+def _walk(numbers: FloatArray, shapes: Sequence[KernelShape]) -> list[tuple[FloatArray, FloatArray]]:
+    parameters, start = [], 0
+    for shape in shapes:
+        bias = start + math.prod(shape)
+        parameters.append((numbers[start:bias].reshape(shape), numbers[bias : bias + shape[0]]))
+        start = bias + shape[0]
+    return parameters
