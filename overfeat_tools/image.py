@@ -8,8 +8,8 @@ from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pnm import MAX_PIXELS, Picture
 
-# Pillow modes whose arrays are not gray or RGB, with or without alpha.
-_CONVERT_MODES = {"CMYK", "YCbCr", "LAB", "HSV"}
+# Pillow modes that imageio gives as gray or RGB, with or without alpha; the others must be converted.
+_PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F"}
 _ALPHA = {2: 1, 4: 3}  # channels with alpha: channels without
 
 
@@ -34,11 +34,9 @@ def read_file(path: Path) -> Picture:
         with imageio.imopen(path, "r") as file:
             properties = file.properties(index=0)
             height, width = properties.shape[:2]
-            if height * width > MAX_PIXELS:
-                message = f"{width}x{height} is more than {MAX_PIXELS} pixels"
-                raise ImageError(message)
+            _check_size(height, width)
             mode = file.metadata(index=0, exclude_applied=False).get("mode")
-            options = {"rotate": True, "mode": "RGB" if mode in _CONVERT_MODES else None} if mode else {}
+            options = {"rotate": True, "mode": None if mode in _PLAIN_MODES else "RGB"} if mode else {}
             pixels = np.asarray(file.read(index=0, **options))
     except ImageError:
         raise
@@ -46,6 +44,12 @@ def read_file(path: Path) -> Picture:
         message = f"not a picture that can be read ({_first_line(error)})"
         raise ImageError(message) from error
     return Picture(_rgb(pixels))
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        message = f"{width}x{height} is more than {MAX_PIXELS} pixels"
+        raise ImageError(message)
 
 
 def _first_line(error: Exception) -> str:
@@ -116,7 +120,8 @@ def fit(pixels: Array, size: int) -> Array:
         )
         for channel in range(3)
     ]
-    return np.clip(np.stack(planes, axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
+    fitted: Array = np.clip(np.stack(planes, axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
+    return fitted
 
 
 def centre_square(pixels: Array) -> Array:

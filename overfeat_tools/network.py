@@ -1,5 +1,6 @@
 """The networks as tables of layers, and the fold that runs them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.errors import UsageError
 from overfeat_tools.layers import (
     Convolution,
     Convolve,
@@ -55,6 +57,13 @@ class Topology:
             for layer, shape in zip(self.layers, inputs, strict=False)
             if isinstance(layer, Convolve)
         ]
+
+    def least_side(self, last: int) -> int:
+        """Give the side of the smallest square picture for which a layer has an output."""
+        side = 1
+        while any(min(shape[1:]) < 1 for shape in self.shapes(side, side)[: last + 1]):
+            side += 1
+        return side
 
     @property
     def last_layer(self) -> int:
@@ -123,9 +132,7 @@ class Network:
         The weight file is missing or has the wrong size.
     """
 
-    def __init__(
-        self, topology: Topology, folder: Path | None, backend: CpuBackend, method: str = "auto"
-    ) -> None:
+    def __init__(self, topology: Topology, folder: Path | None, backend: CpuBackend, method: str = "auto") -> None:
         self.topology = topology
         self.backend = backend
         path = weights_folder(folder) / topology.weight_file
@@ -199,3 +206,58 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
         yield step
 
     return tuple(grow())
+
+
+def describe(topology: Topology, height: int, width: int) -> list[tuple[object, ...]]:
+    """Make the table of layers for one picture size: heading, then a row a layer.
+
+    Raises
+    ------
+    UsageError
+        The picture is too small for the network.
+    """
+    shapes = topology.shapes(height, width)
+    least = topology.input_size
+    if min(height, width) < least:
+        message = f"{height}x{width} is smaller than {least}x{least}"
+        raise UsageError(message)
+    kernels = iter(topology.kernel_shapes)
+    rows: list[tuple[object, ...]] = [("layer", "kind", "channels", "height", "width", "parameters", "what")]
+    for number, (layer, shape) in enumerate(zip(topology.layers, shapes, strict=True)):
+        kernel = next(kernels) if isinstance(layer, Convolve) else None
+        parameters = math.prod(kernel) + kernel[0] if kernel else 0
+        rows.append((number, type(layer).__name__.lower(), *shape, parameters, _what(layer)))
+    return rows
+
+
+def _what(layer: Layer) -> str:
+    match layer:
+        case Normalise():
+            return f"(x - {layer.mean}) / {layer.deviation}"
+        case Convolve():
+            return f"{layer.size}x{layer.size}, stride {layer.stride}"
+        case Rectify():
+            return f"0 unless above {layer.threshold:g}"
+        case MaxPool():
+            return f"{layer.size}x{layer.size}"
+        case Pad():
+            return f"{layer.width} on each side"
+        case Softmax():
+            return "over the channels"
+
+
+def describe_plans(network: Network) -> list[tuple[object, ...]]:
+    """Make the table of what was computed: heading, then a row a step with its time and methods."""
+    total = sum(network.seconds.values()) or 1.0
+    rows: list[tuple[object, ...]] = [("layer", "kind", "seconds", "share", "how (batches)")]
+    for number, seconds in network.seconds.items():
+        if not seconds:
+            continue
+        convolution = network.convolutions.get(number) or network.convolutions.get(number - 1)
+        rectifies = isinstance(network.topology.layers[number], Rectify)
+        convolves = convolution if rectifies or number in network.convolutions else None
+        kind = type(network.topology.layers[number]).__name__.lower()
+        how = ", ".join(f"{way} ({times})" for way, times in convolves.used.items()) if convolves else ""
+        name = "convolve+rectify" if convolves and rectifies else kind
+        rows.append((number, name, f"{seconds:.3f}", f"{seconds / total:.1%}", how))
+    return rows

@@ -6,7 +6,7 @@ NUL bytes between them.  Nothing is allocated for a picture before its header ha
 Source: the format descriptions of netpbm, pbm(5) to pam(5).
 """
 
-import itertools
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ _MAX_SAMPLE = 65535
 _BYTE = 255
 
 _BLANK = b" \t\n\v\f\r"
-_BETWEEN = _BLANK + b"\0"
+_BETWEEN = re.compile(rb"[ \t\n\v\f\r\0]*")
 
 # What is often sent by mistake, by its first two bytes.
 _STRANGERS = {
@@ -156,9 +156,9 @@ class PnmParser:
     def _skip_blank(self) -> Generator[None, None, bool]:
         """Skip what may stand between pictures; tell whether anything follows."""
         while True:
-            rest = len(self._pending[self._start :].lstrip(_BETWEEN))
-            self._start = len(self._pending) - rest
-            if rest:
+            blank = _BETWEEN.match(self._pending, self._start)
+            self._start = blank.end() if blank else self._start
+            if self._start < len(self._pending):
                 return True
             if self._ended:
                 return False
@@ -300,11 +300,3 @@ def _scaled(samples: Array, maxval: int) -> Array:
         return samples.astype(np.uint8) * np.uint8(_BYTE // maxval)
     # 65535 * 255 is below 2**24: the division is the only rounding.
     return samples.astype(np.float32) * np.float32(_BYTE) / np.float32(maxval)
-
-
-def parse(data: bytes) -> list[Picture]:
-    """Parse all pictures in `data`, which must be whole and sound."""
-    parser = PnmParser()
-    parser.feed(data)
-    parser.close()
-    return list(itertools.takewhile(bool, iter(parser.next_picture, None)))  # type: ignore[arg-type]

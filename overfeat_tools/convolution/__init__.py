@@ -13,14 +13,16 @@ Fourier transform works on runs of N neighbours, and a product over channels nee
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution import gemm, transform
+from overfeat_tools.convolution import gemm
 from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.plan import Rates, Way, tiling_of, ways
+from overfeat_tools.convolution.transform import Tiled
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
@@ -50,7 +52,7 @@ class Convolution:
         The most memory that spectra may take.
     """
 
-    def __init__(  # noqa: PLR0913 -- what a layer is made of
+    def __init__(
         self,
         weight: FloatArray,
         bias: FloatArray,
@@ -63,6 +65,7 @@ class Convolution:
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
+        self.used: Counter[str] = Counter()  # ways, in words, and how many batches took each
         self._backend = backend
         self._limit_bytes = spectra_limit_bytes
         self._rates = Rates()
@@ -73,9 +76,7 @@ class Convolution:
     def geometry(self, height: int, width: int) -> Geometry:
         """Give the sizes of this convolution on one map size."""
         kernels, channels, kernel_height, kernel_width = self.weight.shape
-        return Geometry(
-            channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding
-        )
+        return Geometry(channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding)
 
     def __call__(self, x: Array, then: Callable[[Array], object] | None = None) -> FloatArray:
         """Convolve a batch.
@@ -94,10 +95,9 @@ class Convolution:
         """
         geometry = self.geometry(*x.shape[2:])
         way = self.choose(x.shape[0], geometry)
+        self.used[str(way)] += 1
         source = pictures_last(x, self._backend)
-        y = self._backend.xp.empty(
-            (geometry.kernels, geometry.out_height, geometry.out_width, x.shape[0]), "float32"
-        )
+        y = self._backend.xp.empty((geometry.kernels, geometry.out_height, geometry.out_width, x.shape[0]), "float32")
 
         def finish(piece: Array, kernels: slice) -> None:
             piece += self.bias[kernels].reshape(-1, *[1] * (piece.ndim - 1))
@@ -107,12 +107,10 @@ class Convolution:
         if way.method == "gemm":
             gemm.convolve(source, self.weight, y, geometry, self._backend, finish)
         else:
-            tiling = tiling_of(way, geometry)
-            kind = FourierBasis if way.method == "fft" else CookToomBasis
-            basis: transform.Basis = kind(geometry, tiling, self._backend)
+            tiled = self._tiled(way, geometry)
             if way.key not in self._spectra:
-                self._spectra[way.key] = transform.transform_kernels(self.weight, basis, self._backend)
-            transform.convolve(source, self._spectra[way.key], y, geometry, tiling, basis, self._backend, finish)
+                self._spectra[way.key] = tiled.transform_kernels(self.weight)
+            tiled.convolve(source, self._spectra[way.key], y, finish)
         result: FloatArray = y.transpose(3, 0, 1, 2)
         return result
 
@@ -139,6 +137,11 @@ class Convolution:
             if missed - way.price_seconds > gain:
                 best, gain = way, missed - way.price_seconds
         return best
+
+    def _tiled(self, way: Way, geometry: Geometry) -> Tiled:
+        tiling = tiling_of(way, geometry)
+        basis = FourierBasis if way.method == "fft" else CookToomBasis
+        return Tiled(geometry, tiling, basis(geometry, tiling, self._backend), self._backend)
 
     def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
         key = (pictures, geometry.height, geometry.width)

@@ -22,6 +22,7 @@ Processing, chapter 5.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,6 @@ class CookToomBasis:
     `parts` lists the kinds of elements: one, real.
     """
 
-    name = "cook-toom"
-
     def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
         self._xp = backend.xp
         size, kernel = tiling.height, geometry.kernel_height
@@ -53,7 +52,7 @@ class CookToomBasis:
         self._evaluate_kernel = _on_both_axes(evaluate_kernel)
         self._interpolate = _on_both_axes(interpolate)
         self._size, self._outputs = size, size - kernel + 1
-        self.parts = ((size * size, np.dtype(np.float32)),)
+        self.parts: tuple[tuple[int, np.dtype[Any]], ...] = ((size * size, np.dtype(np.float32)),)
 
     def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the evaluations of kernels: `weight` (k, C, r, r), `spectra` [(elements, k, C)]."""
@@ -95,7 +94,7 @@ def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
     vandermonde = _vandermonde(POINTS[size], size)
     outputs = size - kernel + 1
     return (
-        np.linalg.inv(vandermonde).T,
+        np.linalg.inv(vandermonde).T.astype(np.float64),
         _vandermonde(POINTS[size], kernel),
         _vandermonde(POINTS[size], outputs).T,
     )

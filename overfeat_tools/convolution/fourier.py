@@ -20,6 +20,7 @@ columns of a real product.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +35,6 @@ class FourierBasis:
     `parts` lists the kinds of elements: pairs of mirrored bins, complex, then real bins.
     """
 
-    name = "fft"
-
     def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
         self.height, self.width = tiling.height, tiling.width
         self._backend = backend
@@ -46,7 +45,7 @@ class FourierBasis:
         self._pairs = bins[bins < mirror]
         self._mirrors = mirror[self._pairs]
         self._reals = bins[bins == mirror]
-        self.parts = (
+        self.parts: tuple[tuple[int, np.dtype[Any]], ...] = (
             (len(self._pairs), np.dtype(np.complex64)),
             (len(self._reals), np.dtype(np.float32)),
         )

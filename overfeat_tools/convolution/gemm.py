@@ -112,7 +112,8 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: C
 
     shares = backend.pieces(geometry.channels)
     backend.share(unfold_channels, len(shares))
-    return columns.reshape(geometry.taps, -1)
+    unfolded: Array = columns.reshape(geometry.taps, -1)
+    return unfolded
 
 
 def _inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:

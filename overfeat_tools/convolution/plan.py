@@ -50,6 +50,10 @@ class Way:
     price_seconds: float
     spectra_bytes: int
 
+    def __str__(self) -> str:
+        height, width = self.size
+        return f"{self.method} {height}x{width}" if height else self.method
+
     @property
     def key(self) -> tuple[str, tuple[int, int]]:
         """What the spectra depend on."""

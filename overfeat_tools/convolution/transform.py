@@ -11,12 +11,13 @@ as large as a thread's cache, so a tile goes through gathering, transform and sp
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.tiles import Tiling
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
@@ -24,12 +25,16 @@ _GROUP_BYTES = 512 << 10
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
 
+Starts = Sequence[tuple[int, int]]
+Finish = Callable[[Array, slice], None]
+
 
 class Basis(Protocol):
     """What a basis must do; see `fourier.py` and `cooktoom.py`."""
 
-    name: str
-    parts: tuple[tuple[int, np.dtype[np.generic]], ...]
+    @property
+    def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
+        """Kinds of elements: how many of each, and their dtype."""
 
     def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the spectra of some kernels."""
@@ -44,141 +49,132 @@ class Basis(Protocol):
         """Turn spectra back into tiles."""
 
 
-def element_bytes(basis: Basis) -> int:
-    """Bytes of all elements of one tile, or of one kernel."""
-    return sum(elements * dtype.itemsize for elements, dtype in basis.parts)
+@dataclass(frozen=True)
+class Tiled:
+    """A convolution of one geometry through the tiles of one basis."""
 
+    geometry: Geometry
+    tiling: Tiling
+    basis: Basis
+    backend: CpuBackend
 
-def transform_kernels(weight: FloatArray, basis: Basis, backend: CpuBackend) -> list[Array]:
-    """Make the spectra U of all kernels.
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of all elements of one tile, or of one kernel."""
+        return sum(elements * dtype.itemsize for elements, dtype in self.basis.parts)
 
-    Parameters
-    ----------
-    weight : array (K, C, kh, kw) float32
-    basis : Basis
-    backend : CpuBackend
+    def transform_kernels(self, weight: FloatArray) -> list[Array]:
+        """Make the spectra U of all kernels.
 
-    Returns
-    -------
-    list of arrays (elements, K, C), one for each part of the basis
-    """
-    kernels, channels = weight.shape[:2]
-    spectra = _empty(basis, kernels, channels, backend)
-    # Small groups: the products' results stay in cache until they are spread out over the elements.
-    group = max(1, _GROUP_BYTES // (channels * element_bytes(basis)))
-    groups = _groups(kernels, group)
+        Parameters
+        ----------
+        weight : array (K, C, kh, kw) float32
 
-    def transform(number: int) -> None:
-        some = groups[number]
-        basis.transform_kernels(weight[some], [part[:, some] for part in spectra])
+        Returns
+        -------
+        list of arrays (elements, K, C), one for each part of the basis
+        """
+        kernels, channels = weight.shape[:2]
+        spectra = self._empty(kernels, channels)
+        # Small groups: the products' results stay in cache until they are spread over the elements.
+        groups = _groups(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
 
-    backend.share(transform, len(groups))
-    return spectra
+        def transform(number: int) -> None:
+            some = groups[number]
+            self.basis.transform_kernels(weight[some], [part[:, some] for part in spectra])
 
+        self.backend.share(transform, len(groups))
+        return spectra
 
-def convolve(  # noqa: PLR0913 -- the six things a convolution is made of
-    x: FloatArray,
-    kernels: Sequence[Array],
-    y: FloatArray,
-    geometry: Geometry,
-    tiling: Tiling,
-    basis: Basis,
-    backend: CpuBackend,
-    finish: Callable[[Array, slice], None],
-) -> None:
-    """Write the convolution of `x` into `y`.
+    def convolve(self, x: FloatArray, kernels: Sequence[Array], y: FloatArray, finish: Finish) -> None:
+        """Write the convolution of `x` into `y`.
 
-    Parameters
-    ----------
-    x : array (C, H, W, N) float32, contiguous
-    kernels : list of arrays
-        From `transform_kernels`.
-    y : array (K, out_height, out_width, N) float32, contiguous
-        The output.
-    geometry, tiling, basis, backend
-        The sizes, the tiles, the transform, and where to compute.
-    finish : callable
-        Called as `finish(piece, kernels)` with pieces of the output (k, ...) before they are put in
-        their place, and the slice of kernels that they belong to.
-    """
-    pictures = x.shape[-1]
-    per_tile = (geometry.channels + geometry.kernels) * element_bytes(basis) * pictures
-    tiles_at_once = max(1, _ROUND_BYTES // per_tile)
-    for first in range(0, len(tiling.starts), tiles_at_once):
-        starts = tiling.starts[first : first + tiles_at_once]
-        spectra = _forward(x, starts, geometry, tiling, basis, backend)
-        products = _multiply(kernels, spectra, backend)
-        _inverse(products, y, starts, tiling, basis, backend, finish)
+        Parameters
+        ----------
+        x : array (C, H, W, N) float32, contiguous
+        kernels : list of arrays
+            From `transform_kernels`.
+        y : array (K, out_height, out_width, N) float32, contiguous
+            The output.
+        finish : callable
+            Called as `finish(piece, kernels)` with pieces of the output (k, ...) before they are
+            put in their place, and the slice of kernels that they belong to.
+        """
+        pictures = x.shape[-1]
+        per_tile = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * pictures
+        tiles_at_once = max(1, _ROUND_BYTES // per_tile)
+        for first in range(0, len(self.tiling.starts), tiles_at_once):
+            starts = self.tiling.starts[first : first + tiles_at_once]
+            products = self._multiply(kernels, self._forward(x, starts))
+            self._inverse(products, y, starts, finish)
 
+    def _forward(self, x: FloatArray, starts: Starts) -> list[Array]:
+        """Make the spectra V of some tiles: arrays (elements, C, columns)."""
+        channels, height, width, pictures = x.shape
+        tiling, padding = self.tiling, self.geometry.padding
+        columns = _columns(len(starts), pictures)
+        spectra = self._empty(channels, columns)
+        groups = self._channel_groups(channels, columns)
+        room_columns = (groups[0].stop - groups[0].start) * columns
 
-def _forward(
-    x: FloatArray, starts: Sequence[tuple[int, int]], geometry: Geometry, tiling: Tiling, basis: Basis, backend: CpuBackend
-) -> list[Array]:
-    channels, height, width, pictures = x.shape
-    columns = _columns(len(starts), pictures)
-    spectra = _empty(basis, channels, columns, backend)
-    group = _group(channels, tiling.pixels * columns, backend)
-    groups = _groups(channels, group)
+        def transform(number: int) -> None:
+            some = groups[number]
+            count = some.stop - some.start
+            room = self.basis.tiles(room_columns)
+            tiles = room[..., : count * columns].reshape(tiling.height, tiling.width, count, columns)
+            for tile, (row, column) in enumerate(starts):
+                place = tiles[..., tile * pictures : (tile + 1) * pictures]
+                top, left = row - padding, column - padding
+                rows = slice(max(top, 0), min(top + tiling.height, height))
+                cols = slice(max(left, 0), min(left + tiling.width, width))
+                inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+                if inner.shape != place.shape:
+                    place[...] = 0.0
+                inner[...] = x[some, rows, cols].transpose(1, 2, 0, 3)
+            tiles[..., len(starts) * pictures :] = 0.0
+            self.basis.forward(room, [part[:, some] for part in spectra])
 
-    def transform(number: int) -> None:
-        some = groups[number]
-        count = some.stop - some.start
-        room = basis.tiles(group * columns)
-        tiles = room[..., : count * columns].reshape(tiling.height, tiling.width, count, columns)
-        for tile, (row, column) in enumerate(starts):
-            place = tiles[..., tile * pictures : (tile + 1) * pictures]
-            top, left = row - geometry.padding, column - geometry.padding
-            rows = slice(max(top, 0), min(top + tiling.height, height))
-            cols = slice(max(left, 0), min(left + tiling.width, width))
-            inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
-            if inner.shape != place.shape:
-                place[...] = 0.0
-            inner[...] = x[some, rows, cols].transpose(1, 2, 0, 3)
-        tiles[..., len(starts) * pictures :] = 0.0
-        basis.forward(room, [part[:, some] for part in spectra])
+        self.backend.share(transform, len(groups))
+        return spectra
 
-    backend.share(transform, len(groups))
-    return spectra
+    def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
+        """Multiply element by element: arrays (elements, K, columns)."""
+        empty, matmul = self.backend.xp.empty, self.backend.xp.matmul
+        products = [empty((*u.shape[:2], v.shape[2]), u.dtype) for u, v in zip(kernels, spectra, strict=True)]
+        work = [(part, elements) for part, u in enumerate(kernels) for elements in self.backend.pieces(len(u))]
 
+        def multiply(number: int) -> None:
+            part, some = work[number]
+            matmul(kernels[part][some], spectra[part][some], out=products[part][some])
 
-def _multiply(kernels: Sequence[Array], spectra: Sequence[Array], backend: CpuBackend) -> list[Array]:
-    products = [
-        backend.xp.empty((*u.shape[:2], v.shape[2]), u.dtype) for u, v in zip(kernels, spectra, strict=True)
-    ]
-    work = [
-        (part, elements)
-        for part, u in enumerate(kernels)
-        for elements in backend.pieces(len(u))
-    ]
+        self.backend.share(multiply, len(work))
+        return products
 
-    def multiply(number: int) -> None:
-        part, elements = work[number]
-        backend.xp.matmul(kernels[part][elements], spectra[part][elements], out=products[part][elements])
+    def _inverse(self, products: Sequence[Array], y: FloatArray, starts: Starts, finish: Finish) -> None:
+        """Turn products into outputs and put them in their places."""
+        pictures = y.shape[-1]
+        height, width = self.tiling.out_height, self.tiling.out_width
+        columns = _columns(len(starts), pictures)
+        groups = self._channel_groups(y.shape[0], columns)
+        room_columns = (groups[0].stop - groups[0].start) * columns
 
-    backend.share(multiply, len(work))
-    return products
+        def transform(number: int) -> None:
+            some = groups[number]
+            tiles = self.basis.inverse([part[:, some] for part in products], room_columns)
+            outputs = tiles[:height, :width].transpose(2, 0, 1, 3)
+            finish(outputs, some)
+            for tile, (row, column) in enumerate(starts):
+                from_tile = outputs[..., tile * pictures : (tile + 1) * pictures]
+                y[some, row : row + height, column : column + width] = from_tile
 
+        self.backend.share(transform, len(groups))
 
-def _inverse(
-    products: Sequence[Array], y: FloatArray, starts: Sequence[tuple[int, int]], tiling: Tiling, basis: Basis,
-    backend: CpuBackend, finish: Callable[[Array, slice], None],
-) -> None:
-    kernels, pictures = y.shape[0], y.shape[-1]
-    columns = _columns(len(starts), pictures)
-    group = _group(kernels, tiling.pixels * columns, backend)
-    groups = _groups(kernels, group)
+    def _channel_groups(self, channels: int, columns: int) -> list[slice]:
+        fits = _GROUP_BYTES // (FLOAT_BYTES * self.tiling.pixels * columns)
+        return _groups(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
-    def transform(number: int) -> None:
-        some = groups[number]
-        tiles = basis.inverse([part[:, some] for part in products], group * columns)
-        outputs = tiles[: tiling.out_height, : tiling.out_width].transpose(2, 0, 1, 3)
-        finish(outputs, some)
-        for tile, (row, column) in enumerate(starts):
-            y[some, row : row + tiling.out_height, column : column + tiling.out_width] = outputs[
-                ..., tile * pictures : (tile + 1) * pictures
-            ]
-
-    backend.share(transform, len(groups))
+    def _empty(self, rows: int, columns: int) -> list[Array]:
+        return [self.backend.xp.empty((elements, rows, columns), dtype) for elements, dtype in self.basis.parts]
 
 
 def _columns(tiles: int, pictures: int) -> int:
@@ -186,14 +182,5 @@ def _columns(tiles: int, pictures: int) -> int:
     return tiles * pictures + tiles * pictures % 2
 
 
-def _group(count: int, floats_each: int, backend: CpuBackend) -> int:
-    fits = _GROUP_BYTES // (4 * floats_each)
-    return max(1, min(fits, -(-count // backend.threads)))
-
-
 def _groups(count: int, group: int) -> list[slice]:
     return [slice(start, min(start + group, count)) for start in range(0, count, group)]
-
-
-def _empty(basis: Basis, rows: int, columns: int, backend: CpuBackend) -> list[Array]:
-    return [backend.xp.empty((elements, rows, columns), dtype) for elements, dtype in basis.parts]

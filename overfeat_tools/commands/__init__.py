@@ -1,0 +1,1 @@
+"""The programs, a file each: options to stages, and a short loop."""

@@ -1,0 +1,58 @@
+"""of-layer: any layer of each picture, or the table of layers."""
+
+from overfeat_tools import cli
+from overfeat_tools.errors import UsageError
+
+
+def layer(
+    files: cli.Files = None,
+    number: cli.Layer = None,
+    form: cli.MapFormat = "text",
+    listed: cli.ListLayers = False,  # noqa: FBT002 -- an option, never positional
+    input_size: cli.InputSize = None,
+    options: cli.NetworkOptions = cli.NetworkOptions(),  # noqa: B008 -- frozen
+) -> int:
+    """Print the output of one layer for each picture.
+
+    Pictures are a stream of PNM on standard input, or files, and are taken as they are.
+    """
+    output = cli.Output()
+    from overfeat_tools import network as networks
+
+    topology = networks.TOPOLOGIES[options.name]
+    if listed:
+        from overfeat_tools.output import table
+
+        height, width = _size(input_size) if input_size else (topology.input_size,) * 2
+        output.write(table(networks.describe(topology, height, width)).encode())
+        output.flush()
+        return 0
+    if input_size:
+        message = "--input goes with --list"
+        raise UsageError(message)
+    if number is None:
+        message = "which layer? give -L N; see of-layer --list"
+        raise UsageError(message)
+    if number > topology.last_layer:
+        message = f"-L {number}: the layers of {topology.name} are 0..{topology.last_layer}"
+        raise UsageError(message)
+    names = cli.input_files(files)
+
+    from overfeat_tools.commands import session
+
+    network = session.open_network(options)
+    return session.print_maps("of-layer", network, number, names, options, output, form)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.partition("x")
+    if not (cross and height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        message = f"--input {text}: HxW expected, as in 480x640"
+        raise UsageError(message)
+    return int(height), int(width)
+
+
+main = cli.entry("of-layer", layer)
+
+if __name__ == "__main__":
+    main()
