@@ -2,7 +2,7 @@
 
 `Convolution` holds one layer's kernels and knows three ways to apply them:
 
-    gemm       unfold the patches, one matrix product         any kernel, any stride
+    gemm       unfold the patches (`gemm.py`) or the rows (`rows.py`) and multiply: any kernel, any stride
     fft        Fourier tiles, a complex product a frequency   stride 1; best for 5x5 and larger
     cook-toom  real tiles, a real product a point             stride 1, 3x3
 
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution import gemm
+from overfeat_tools.convolution import gemm, rows
 from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
@@ -106,11 +106,13 @@ class Convolution:
 
         if way.method == "gemm":
             gemm.convolve(source, self.weight, y, geometry, self._backend, finish)
+        elif way.method == "gemm-rows":
+            (kernels,) = self._prepared(way, lambda: [rows.prepare(self.weight, geometry, self._backend)])
+            rows.convolve(source, kernels, y, geometry, self._backend, finish)
         else:
             tiled = self._tiled(way, geometry)
-            if way.key not in self._spectra:
-                self._spectra[way.key] = tiled.transform_kernels(self.weight)
-            tiled.convolve(source, self._spectra[way.key], y, finish)
+            spectra = self._prepared(way, lambda: tiled.transform_kernels(self.weight))
+            tiled.convolve(source, spectra, y, finish)
         result: FloatArray = y.transpose(3, 0, 1, 2)
         return result
 
@@ -138,6 +140,11 @@ class Convolution:
                 best, gain = way, missed - way.price_seconds
         return best
 
+    def _prepared(self, way: Way, prepare: Callable[[], list[Array]]) -> list[Array]:
+        if way.key not in self._spectra:
+            self._spectra[way.key] = prepare()
+        return self._spectra[way.key]
+
     def _tiled(self, way: Way, geometry: Geometry) -> Tiled:
         tiling = tiling_of(way, geometry)
         basis = FourierBasis if way.method == "fft" else CookToomBasis
@@ -147,6 +154,6 @@ class Convolution:
         key = (pictures, geometry.height, geometry.width)
         if key not in self._ways:
             found = ways(geometry, pictures, self._rates)
-            wanted = [way for way in found if way.method == self.method]
-            self._ways[key] = wanted or [w for w in found if self.method == "auto" or w.method == "gemm"]
+            wanted = [way for way in found if way.method.startswith(self.method)]
+            self._ways[key] = wanted or [w for w in found if self.method == "auto" or w.method.startswith("gemm")]
         return self._ways[key]

@@ -6,13 +6,12 @@ For a stretch of output rows the patches are copied side by side,
 
 and `weight (K, C*kh*kw) @ columns (C*kh*kw, rows*out_width*N)` is the output, already in its
 place.  The weights are used as they lie in the mapped file.  Cost: the multiply-adds of the
-direct convolution; it needs no preparation and serves every kernel size and stride.
+direct convolution; it needs no preparation and serves every kernel size and stride.  `rows.py` is its
+brother for small kernels.
 """
 
-from collections.abc import Callable
-
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
 
 # Unfolded patches held at a time: enough columns for the product to run at full speed (1,000 or
 # more), yet few enough to stay in the last-level cache of most machines.
@@ -33,7 +32,7 @@ def convolve(
     y: FloatArray,
     geometry: Geometry,
     backend: CpuBackend,
-    finish: Callable[[Array, slice], None],
+    finish: Finish,
 ) -> None:
     """Write the convolution of `x` into `y`.
 
@@ -98,9 +97,9 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: C
         some = shares[share]
         target, source = columns[some], x[some]
         for i in range(geometry.kernel_height):
-            first_row, rows = _inside(i - padding + top * stride, stride, bottom - top, geometry.height)
+            first_row, rows = inside(i - padding + top * stride, stride, bottom - top, geometry.height)
             for j in range(geometry.kernel_width):
-                first_col, cols = _inside(j - padding, stride, geometry.out_width, geometry.width)
+                first_col, cols = inside(j - padding, stride, geometry.out_width, geometry.width)
                 patch = target[:, i, j]
                 if (rows.stop - rows.start, cols.stop - cols.start) != shape[2:]:
                     patch[...] = 0.0  # the part in the padding
@@ -114,13 +113,3 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: C
     backend.share(unfold_channels, len(shares))
     unfolded: Array = columns.reshape(geometry.taps, -1)
     return unfolded
-
-
-def _inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:
-    """Find which of the places origin, origin + stride, ... lie inside 0..length.
-
-    Returns the first such place and the slice of their numbers, 0 to `count`.
-    """
-    start = min(count, max(0, -(origin // stride)))
-    stop = max(start, min(count, -((origin - length) // stride)))
-    return max(0, origin + stride * start), slice(start, stop)

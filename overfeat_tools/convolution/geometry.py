@@ -1,8 +1,14 @@
 """Sizes of a valid convolution, shared by the planner and every method."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from overfeat_tools.backend import Array
+
 FLOAT_BYTES = 4
+
+Finish = Callable[[Array, slice], None]
+"""What a method calls with each piece (k, ...) of its output, and the slice of kernels it is of."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +53,13 @@ class Geometry:
     def multiply_adds(self) -> int:
         """Multiply-adds of the direct convolution of one picture."""
         return self.kernels * self.taps * self.out_pixels
+
+
+def inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:
+    """Find which of the places origin, origin + stride, ... lie inside 0..length.
+
+    Returns the first such place and the slice of their numbers, 0 to `count`.
+    """
+    start = min(count, max(0, -(origin // stride)))
+    stop = max(start, min(count, -((origin - length) // stride)))
+    return max(0, origin + stride * start), slice(start, stop)

@@ -22,6 +22,9 @@ from overfeat_tools.convolution.tiles import Tiling, cut
 # Tile sizes whose transform FFTW has straight-line code for, or products of two such.
 FOURIER_SIZES = (8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40)
 
+# Above this a second copy of the weights, in another order, is not worth having.
+_SMALL_KERNELS_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -63,6 +66,8 @@ class Way:
 def ways(geometry: Geometry, pictures: int, rates: Rates) -> list[Way]:
     """List every way to compute this convolution on a batch, the cheapest first."""
     found = [_gemm(geometry, pictures, rates)]
+    if geometry.kernels * geometry.taps * FLOAT_BYTES <= _SMALL_KERNELS_BYTES:
+        found.append(_rows(geometry, pictures, rates))
     if geometry.stride == 1:
         found += [_transform("fft", size, geometry, pictures, rates) for size in fourier_sizes(geometry)]
         found += [_transform("cook-toom", (n, n), geometry, pictures, rates) for n in cook_toom_sizes(geometry)]
@@ -103,6 +108,16 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
     seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates.product_flops, rates)
     return Way("gemm", (0, 0), seconds + unfolded / rates.copy_bytes, 0.0, 0)
+
+
+def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
+    columns = geometry.out_width * pictures
+    kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
+    rows = geometry.height + 2 * geometry.padding
+    unfolded = geometry.kernel_width * geometry.channels * columns * rows * FLOAT_BYTES
+    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates.product_flops, rates)
+    price = kernel_bytes / rates.prepare_bytes
+    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.copy_bytes, price, kernel_bytes)
 
 
 def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:

@@ -10,14 +10,14 @@ threads: V by groups of channels, M by elements, the outputs by groups of kernel
 as large as a thread's cache, so a tile goes through gathering, transform and spreading while hot.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
 from overfeat_tools.convolution.tiles import Tiling
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
@@ -26,7 +26,6 @@ _GROUP_BYTES = 512 << 10
 _ROUND_BYTES = 192 << 20
 
 Starts = Sequence[tuple[int, int]]
-Finish = Callable[[Array, slice], None]
 
 
 class Basis(Protocol):
