@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution import METHODS, Convolution, pictures_last
+from overfeat_tools.convolution import Budget, Convolution, pictures_last
 
-__all__ = ["METHODS", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
+__all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
 
 Shape = tuple[int, int, int]
 

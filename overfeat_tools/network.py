@@ -10,6 +10,7 @@ from time import perf_counter
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.errors import UsageError
 from overfeat_tools.layers import (
+    Budget,
     Convolution,
     Convolve,
     Layer,
@@ -125,6 +126,8 @@ class Network:
         Where to compute.
     method : str
         How to convolve; see `convolution.Convolution`.
+    spectra_limit_bytes : int, optional
+        The most memory for kernels' spectra.
 
     Raises
     ------
@@ -132,19 +135,27 @@ class Network:
         The weight file is missing or has the wrong size.
     """
 
-    def __init__(self, topology: Topology, folder: Path | None, backend: CpuBackend, method: str = "auto") -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        folder: Path | None,
+        backend: CpuBackend,
+        method: str = "auto",
+        spectra_limit_bytes: float = math.inf,
+    ) -> None:
         self.topology = topology
         self.backend = backend
         path = weights_folder(folder) / topology.weight_file
         parameters = iter(map_weights(path, topology.kernel_shapes, topology.name))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
+        budget = Budget(spectra_limit_bytes)
         self.convolutions: dict[int, Convolution] = {}
         for number, layer in enumerate(topology.layers):
             if isinstance(layer, Convolve):
                 weight, bias = next(parameters)
                 before = topology.layers[number - 1]
                 self.convolutions[number] = Convolution(
-                    weight, bias, backend=backend, stride=layer.stride, method=method,
+                    weight, bias, backend=backend, stride=layer.stride, method=method, budget=budget,
                     padding=before.width if isinstance(before, Pad) else 0,
                 )  # fmt: skip
 

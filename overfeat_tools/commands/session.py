@@ -1,5 +1,6 @@
 """What the commands that run a network do alike: open it, prepare pictures, print maps, tell of it."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,24 @@ def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
     backend = open_backend(options.device, options.threads)
     folder = None if options.folder is None else Path(options.folder)
-    return Network(TOPOLOGIES[options.name], folder, backend, options.method)
+    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra())
+
+
+def memory_for_spectra() -> float:
+    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else a quarter of the machine's.
+
+    Raises
+    ------
+    UsageError
+        The variable is no number.
+    """
+    named = os.environ.get("OVERFEAT_MEMORY")
+    if not named:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4
+    if not (named.isascii() and named.isdigit()):
+        message = f"OVERFEAT_MEMORY={named}: a number of MiB expected"
+        raise UsageError(message)
+    return float(int(named) << 20)
 
 
 def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:

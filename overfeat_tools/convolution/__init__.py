@@ -12,7 +12,6 @@ pictures come last, (C, H, W, N), so that every copy of a patch or tile, every p
 Fourier transform works on runs of N neighbours, and a product over channels needs no reordering.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -21,12 +20,15 @@ from overfeat_tools.convolution import gemm, rows
 from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.plan import Rates, Way, tiling_of, ways
+from overfeat_tools.convolution.plan import Budget, Rates, Way, tiling_of, ways
 from overfeat_tools.convolution.transform import Tiled
+
+# A way must be estimated this much quicker than what is ready, or changing is not worth the doubt.
+_WORTH_CHANGING = 0.8
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
-__all__ = ["METHODS", "Convolution", "Geometry", "Way", "pictures_last"]
+__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Way", "pictures_last"]
 
 
 def pictures_last(x: Array, backend: CpuBackend) -> FloatArray:
@@ -48,8 +50,8 @@ class Convolution:
         Where to compute.
     method : {"auto", "gemm", "fft", "cook-toom"}
         A method other than `auto` is used wherever it can be, and gemm elsewhere.
-    spectra_limit_bytes : int, optional
-        The most memory that spectra may take.
+    budget : Budget, optional
+        Memory that spectra may take, shared with other convolutions.
     """
 
     def __init__(
@@ -61,13 +63,13 @@ class Convolution:
         stride: int = 1,
         padding: int = 0,
         method: str = "auto",
-        spectra_limit_bytes: float = math.inf,
+        budget: Budget | None = None,
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
         self.used: Counter[str] = Counter()  # ways, in words, and how many batches took each
         self._backend = backend
-        self._limit_bytes = spectra_limit_bytes
+        self._budget = budget or Budget()
         self._rates = Rates()
         self._ways: dict[tuple[int, ...], list[Way]] = {}
         self._spectra: dict[tuple[str, tuple[int, int]], list[Array]] = {}
@@ -127,22 +129,28 @@ class Convolution:
         if self.method != "auto":
             return found[0]
         ready = next(way for way in found if not way.spectra_bytes or way.key in self._spectra)
-        held = sum(part.nbytes for parts in self._spectra.values() for part in parts)
         best, gain = ready, 0.0
         for way in found:
-            if way.seconds >= ready.seconds:
+            if way.seconds > _WORTH_CHANGING * ready.seconds:
                 break
-            if held + way.spectra_bytes > self._limit_bytes:
-                continue
             missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
             self._missed_seconds[way.key] = missed
-            if missed - way.price_seconds > gain:
+            if missed - way.price_seconds > gain and self._budget.fits(way.spectra_bytes - self._held_bytes):
                 best, gain = way, missed - way.price_seconds
         return best
 
+    @property
+    def _held_bytes(self) -> int:
+        return sum(part.nbytes for parts in self._spectra.values() for part in parts)
+
     def _prepared(self, way: Way, prepare: Callable[[], list[Array]]) -> list[Array]:
         if way.key not in self._spectra:
+            # One set a layer: what served small batches gives way to what serves large ones.
+            self._budget.take(-self._held_bytes)
+            self._spectra.clear()
+            self._missed_seconds.clear()
             self._spectra[way.key] = prepare()
+            self._budget.take(self._held_bytes)
         return self._spectra[way.key]
 
     def _tiled(self, way: Way, geometry: Geometry) -> Tiled:

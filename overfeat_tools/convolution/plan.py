@@ -7,10 +7,12 @@ The model counts what a way must do at least and divides by the machine's rates:
     copies       bytes gathered and spread / copying rate
     transforms   their operations / the rate of the transform
 
-`columns` is the width of the product's right side: skinny products are slow.  The shipped rates
-were measured on 2 cores with AVX2; only their ratios decide, and they are alike on most machines.
+`columns` is the width of the product's right side: skinny products are slow, and so are copies of
+short runs: runs of N pictures go at N / (N + half_run) of the rate.  The shipped rates were measured
+on 2 cores with AVX2; only their ratios decide, and they are alike on most machines.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +33,31 @@ class Rates:
     """What a machine does in a second, all threads together."""
 
     product_flops: float = 165e9
-    complex_product_flops: float = 180e9
-    half_columns: float = 10.0
+    complex_product_flops: float = 175e9
+    half_columns: float = 20.0
+    half_complex_columns: float = 10.0
     memory_bytes: float = 25e9
-    copy_bytes: float = 10e9
+    unfold_bytes: float = 3e9
+    copy_bytes: float = 12e9
+    half_run: float = 1.5
     fourier_flops: float = 25e9
-    prepare_bytes: float = 1.5e9
+    prepare_fourier_bytes: float = 0.6e9
+    prepare_real_bytes: float = 5e9
+
+
+class Budget:
+    """Memory for spectra, shared by the convolutions of a network."""
+
+    def __init__(self, limit_bytes: float = math.inf) -> None:
+        self._left_bytes = limit_bytes
+
+    def fits(self, size_bytes: int) -> bool:
+        """Tell whether so much is left."""
+        return size_bytes <= self._left_bytes
+
+    def take(self, size_bytes: int) -> None:
+        """Note that so much is used; less than nothing gives it back."""
+        self._left_bytes -= size_bytes
 
 
 @dataclass(frozen=True)
@@ -106,8 +127,8 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     columns = geometry.out_pixels * pictures
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
     unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
-    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates.product_flops, rates)
-    return Way("gemm", (0, 0), seconds + unfolded / rates.copy_bytes, 0.0, 0)
+    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
+    return Way("gemm", (0, 0), seconds + unfolded / rates.unfold_bytes, 0.0, 0)
 
 
 def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
@@ -115,9 +136,9 @@ def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
     rows = geometry.height + 2 * geometry.padding
     unfolded = geometry.kernel_width * geometry.channels * columns * rows * FLOAT_BYTES
-    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates.product_flops, rates)
-    price = kernel_bytes / rates.prepare_bytes
-    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.copy_bytes, price, kernel_bytes)
+    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
+    price = kernel_bytes / rates.prepare_real_bytes
+    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.unfold_bytes, price, kernel_bytes)
 
 
 def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
@@ -129,19 +150,21 @@ def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures:
     flops = 2.0 * tiling.pixels * pairs * columns
     if method == "fft":
         # Half the bins, 8 operations each: twice the real count above.
-        work = _product(2 * flops, columns, spectra_bytes, rates.complex_product_flops, rates)
-        operations = 2.5 * tiling.pixels * np.log2(tiling.pixels)
-        transforms = maps * operations / rates.fourier_flops
+        work = _product(2 * flops, columns, spectra_bytes, rates, complex_=True)
+        transforms = maps * 2.5 * tiling.pixels * np.log2(tiling.pixels) / rates.fourier_flops
     else:
-        work = _product(flops, columns, spectra_bytes, rates.product_flops, rates)
+        work = _product(flops, columns, spectra_bytes, rates)
         transforms = maps * 2.0 * tiling.pixels**2 / rates.product_flops
-    copies = 3.0 * maps * tiling.pixels * FLOAT_BYTES / rates.copy_bytes
-    price = spectra_bytes / rates.prepare_bytes
-    return Way(method, size, work + transforms + copies, price, spectra_bytes)
+    copied = 3.0 * maps * tiling.pixels * FLOAT_BYTES
+    copies = copied / rates.copy_bytes * (pictures + rates.half_run) / pictures
+    prepare = rates.prepare_fourier_bytes if method == "fft" else rates.prepare_real_bytes
+    return Way(method, size, work + transforms + copies, spectra_bytes / prepare, spectra_bytes)
 
 
-def _product(flops: float, columns: int, kernel_bytes: int, peak: float, rates: Rates) -> float:
-    computing = flops / peak * (columns + rates.half_columns) / columns
+def _product(flops: float, columns: int, kernel_bytes: int, rates: Rates, *, complex_: bool = False) -> float:
+    peak = rates.complex_product_flops if complex_ else rates.product_flops
+    half = rates.half_complex_columns if complex_ else rates.half_columns
+    computing = flops / peak * (columns + half) / columns
     return float(max(computing, kernel_bytes / rates.memory_bytes))
 
 
