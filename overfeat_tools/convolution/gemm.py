@@ -12,10 +12,14 @@ brother for small kernels.
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
+from overfeat_tools.convolution.product import multiply, row_blocks
 
 # Unfolded patches held at a time: enough columns for the product to run at full speed (1,000 or
 # more), yet few enough to stay in the last-level cache of most machines.
 _COLUMNS_BYTES = 16 << 20
+
+# Products added up at a time; see `product.py`.
+_TERMS = 512
 
 
 def workspace_bytes(geometry: Geometry, pictures: int) -> int:
@@ -55,18 +59,20 @@ def convolve(
     places = y.reshape(geometry.kernels, geometry.out_pixels * pictures)
     row = geometry.out_width * pictures
     rows_at_once = _rows_at_once(geometry, pictures)
-    shares = backend.pieces(geometry.kernels, least=16)
     for top in range(0, geometry.out_height, rows_at_once):
         bottom = min(top + rows_at_once, geometry.out_height)
         columns = _unfold(x, geometry, top, bottom, backend)
+        blocks = row_blocks(geometry.kernels, columns.shape[1], backend)
 
-        def multiply(share: int, top: int = top, bottom: int = bottom, columns: Array = columns) -> None:
-            some = shares[share]
+        def multiply_some(
+            number: int, top: int = top, bottom: int = bottom, columns: Array = columns, blocks: list[slice] = blocks
+        ) -> None:
+            some = blocks[number]
             piece = places[some, top * row : bottom * row]
-            backend.xp.matmul(kernels[some], columns, out=piece)
+            multiply(kernels[some], columns, piece, _TERMS, backend)
             finish(piece, some)
 
-        backend.share(multiply, len(shares))
+        backend.share(multiply_some, len(blocks))
 
 
 def _rows_at_once(geometry: Geometry, pictures: int) -> int:

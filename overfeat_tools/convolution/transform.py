@@ -18,12 +18,16 @@ import numpy as np
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
+from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Tiling
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
 _GROUP_BYTES = 512 << 10
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
+
+# Channels added up at a time; see `product.py`.
+_TERMS = 128
 
 Starts = Sequence[tuple[int, int]]
 
@@ -138,15 +142,18 @@ class Tiled:
 
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
-        empty, matmul = self.backend.xp.empty, self.backend.xp.matmul
+        empty = self.backend.xp.empty
         products = [empty((*u.shape[:2], v.shape[2]), u.dtype) for u, v in zip(kernels, spectra, strict=True)]
-        work = [(part, elements) for part, u in enumerate(kernels) for elements in self.backend.pieces(len(u))]
+        rows = row_blocks(self.geometry.kernels, spectra[0].shape[2], self.backend)
+        work = [(part, element, some) for part, u in enumerate(kernels) for element in range(len(u)) for some in rows]
+        pieces = self.backend.pieces(len(work))
 
-        def multiply(number: int) -> None:
-            part, some = work[number]
-            matmul(kernels[part][some], spectra[part][some], out=products[part][some])
+        def multiply_some(number: int) -> None:
+            for part, element, some in work[pieces[number]]:
+                out = products[part][element, some]
+                multiply(kernels[part][element, some], spectra[part][element], out, _TERMS, self.backend)
 
-        self.backend.share(multiply, len(work))
+        self.backend.share(multiply_some, len(pieces))
         return products
 
     def _inverse(self, products: Sequence[Array], y: FloatArray, starts: Starts, finish: Finish) -> None:
