@@ -139,7 +139,7 @@ def _run(name: str, command: Callable[..., int | None], arguments: list[str]) ->
             raise _output_error(error) from error
         status = parsed() if callable(parsed) else parsed
     except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
+        message = " ".join(error.format_message().replace("Value error, ", "").split())
         say(name, f"{message[:1].lower()}{message[1:].rstrip('.')}; see {name} -h")
         return UsageError.exit_status
     except (KeyboardInterrupt, typer.Abort):

@@ -1,6 +1,6 @@
 """Read picture files and bring pictures to a network's size: the door to imageio and Pillow."""
 
-from pathlib import Path
+import os
 
 import numpy as np
 
@@ -10,38 +10,49 @@ from overfeat_tools.pnm import MAX_PIXELS, Picture
 
 # Pillow modes that imageio gives as gray or RGB, with or without alpha; the others must be converted.
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F"}
+_TIFF_MAGICS = (b"II", b"MM")
 _ALPHA = {2: 1, 4: 3}  # channels with alpha: channels without
 
 
-def read_file(path: Path) -> Picture:
-    """Read a picture file in any format that imageio knows; of an animation, the first frame.
+def decode(first: bytes, descriptor: int) -> Picture:
+    """Decode a picture file of any format that imageio knows; of an animation, the first frame.
 
     The orientation that a camera noted (EXIF) is applied.
+
+    Parameters
+    ----------
+    first : bytes
+        What has been read of the file.
+    descriptor : int
+        Where the rest comes from: a file or a pipe.
 
     Raises
     ------
     ImageError
-        The file is missing, unreadable or no picture.
+        It is no picture, or a broken one.
+    OSError
+        It can't be read.
     """
     import imageio.v3 as imageio
 
+    if not first:
+        message = "the file is empty"
+        raise ImageError(message)
+    with os.fdopen(os.dup(descriptor), "rb") as rest:
+        data = first + rest.read()
     try:
-        path.open("rb").close()
-    except OSError as error:
-        message = (error.strerror or str(error)).lower()
-        raise ImageError(message) from error
-    try:
-        with imageio.imopen(path, "r") as file:
-            properties = file.properties(index=0)
-            height, width = properties.shape[:2]
-            _check_size(height, width)
+        with imageio.imopen(data, "r") as file:
+            _check_size(*file.properties(index=0).shape[:2])
             mode = file.metadata(index=0, exclude_applied=False).get("mode")
-            options = {"rotate": True, "mode": None if mode in _PLAIN_MODES else "RGB"} if mode else {}
+            # Pillow itself turns TIFF pictures.
+            turned = first[:2] in _TIFF_MAGICS
+            options = {"rotate": not turned, "mode": None if mode in _PLAIN_MODES else "RGB"} if mode else {}
             pixels = np.asarray(file.read(index=0, **options))
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they like at a broken file
-        message = f"not a picture that can be read ({_first_line(error)})"
+        known = "could not find a backend" not in str(error).lower()
+        message = "the picture is broken: it can't be decoded" if known else "not a picture in a known format"
         raise ImageError(message) from error
     return Picture(_rgb(pixels))
 
@@ -50,11 +61,6 @@ def _check_size(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
         message = f"{width}x{height} is more than {MAX_PIXELS} pixels"
         raise ImageError(message)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:100] if lines else type(error).__name__
 
 
 def _rgb(pixels: Array) -> Array:

@@ -230,7 +230,7 @@ def describe(topology: Topology, height: int, width: int) -> list[tuple[object, 
     shapes = topology.shapes(height, width)
     least = topology.input_size
     if min(height, width) < least:
-        message = f"{height}x{width} is smaller than {least}x{least}"
+        message = f"--input {height}x{width}: smaller than {least}x{least}"
         raise UsageError(message)
     kernels = iter(topology.kernel_shapes)
     rows: list[tuple[object, ...]] = [("layer", "kind", "channels", "height", "width", "parameters", "what")]

@@ -10,12 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.image import read_file
+from overfeat_tools.image import decode
 from overfeat_tools.pnm import Picture, PnmParser
 
 STANDARD_INPUT = "-"
@@ -60,17 +59,13 @@ def read_items(files: Sequence[str], seconds: dict[str, float]) -> Iterator[Item
     """
     number = 0
     for file in files:
-        from_input = file == STANDARD_INPUT
-        pictures = _timed(
-            _read_stream(None if from_input else Path(file)) if from_input or _is_pnm(file) else _read_one(file),
-            seconds,
-        )
-        for count, picture in enumerate(pictures, start=1):
+        name = None if file == STANDARD_INPUT else file
+        for count, picture in enumerate(_timed(_read(name), seconds), start=1):
             number += 1
-            place = f"picture {count}" if from_input else file
-            if not from_input and (count > 1 or isinstance(picture, StreamError)):
-                place = f"{file}: picture {count}"
-            item = Item(number, None if from_input else file, place)
+            place = f"picture {number}" if name is None else name
+            if name is not None and (count > 1 or isinstance(picture, StreamError)):
+                place = f"{name}: picture {count}"
+            item = Item(number, name, place)
             if isinstance(picture, ImageError):
                 yield replace(item, error=picture)
             else:
@@ -87,43 +82,45 @@ def _timed(pictures: Iterator[Picture | ImageError], seconds: dict[str, float]) 
         yield picture
 
 
-def _is_pnm(file: str) -> bool:
-    """Tell whether a file is a PNM stream, which may hold many pictures."""
+def _read(file: str | None) -> Iterator[Picture | ImageError]:
+    """Read the pictures of a file, or of standard input; errors come as the last picture."""
+    # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
     try:
-        with Path(file).open("rb") as opened:
-            return opened.read(2) in _PNM_MAGICS
-    except OSError:
-        return False
-
-
-def _read_one(file: str) -> Iterator[Picture | ImageError]:
+        descriptor = 0 if file is None else os.open(file, os.O_RDONLY)
+    except OSError as error:
+        yield ImageError(_reason(error))
+        return
     try:
-        yield read_file(Path(file))
+        first = os.read(descriptor, _READ_BYTES)
+        if file is None or first[:2] in _PNM_MAGICS:
+            yield from _read_stream(descriptor, first)
+        else:
+            yield decode(first, descriptor)
     except ImageError as error:
         yield error
-
-
-def _read_stream(path: Path | None) -> Iterator[Picture | ImageError]:
-    # The bare descriptor: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
-    descriptor = 0 if path is None else os.open(path, os.O_RDONLY)
-    parser = PnmParser()
-    try:
-        while True:
-            data = os.read(descriptor, _READ_BYTES)
-            if data:
-                parser.feed(data)
-            else:
-                parser.close()
-            yield from _parsed(parser)
-            if not data:
-                return
-    except StreamError as error:
-        yield error
     except OSError as error:
-        yield StreamError(f"byte {parser.offset}: {(error.strerror or str(error)).lower()}")
+        yield ImageError(_reason(error))
     finally:
-        if path is not None:
+        if file is not None:
             os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _read_stream(descriptor: int, data: bytes) -> Iterator[Picture | ImageError]:
+    parser = PnmParser()
+    while data:
+        parser.feed(data)
+        yield from _parsed(parser)
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except OSError as error:
+            message = f"byte {parser.offset}: {_reason(error)}"
+            raise StreamError(message) from error
+    parser.close()
+    yield from _parsed(parser)
 
 
 def _parsed(parser: PnmParser) -> Iterator[Picture | ImageError]:

@@ -75,7 +75,7 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
         message = f"{path}: no weights of {network} here; {cure}, or name their folder with -d"
         raise WeightsError(message) from error
     except OSError as error:
-        message = f"{path}: {error.strerror}"
+        message = f"{path}: {(error.strerror or str(error)).lower()}; {cure}, or name their folder with -d"
         raise WeightsError(message) from error
     return list(_walk(numbers.view(np.ndarray), shapes))
 

@@ -1,7 +1,11 @@
 """of-layer: any layer of each picture, or the table of layers."""
 
+import re
+
 from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
+
+_NUMBER = re.compile("[0-9]{1,6}")
 
 
 def layer(
@@ -21,13 +25,16 @@ def layer(
 
     topology = networks.TOPOLOGIES[options.name]
     if listed:
+        if files or number is not None:
+            message = "--list prints a table only: it goes with neither -L nor files"
+            raise UsageError(message)
         from overfeat_tools.output import table
 
-        height, width = _size(input_size) if input_size else (topology.input_size,) * 2
+        height, width = _size(input_size) if input_size is not None else (topology.input_size,) * 2
         output.write(table(networks.describe(topology, height, width)).encode())
         output.flush()
         return 0
-    if input_size:
+    if input_size is not None:
         message = "--input goes with --list"
         raise UsageError(message)
     if number is None:
@@ -46,8 +53,8 @@ def layer(
 
 def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.partition("x")
-    if not (cross and height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
-        message = f"--input {text}: HxW expected, as in 480x640"
+    if not (cross and all(_NUMBER.fullmatch(side) for side in (height, width))):
+        message = f"--input {text!r}: HxW expected, as in 480x640"
         raise UsageError(message)
     return int(height), int(width)
 

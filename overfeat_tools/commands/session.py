@@ -20,6 +20,9 @@ __all__ = ["FloatArray", "Item", "fitting", "open_network", "print_maps", "run"]
 def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
     backend = open_backend(options.device, options.threads)
+    if options.folder == "":
+        message = "-d: the name of a folder expected"
+        raise UsageError(message)
     folder = None if options.folder is None else Path(options.folder)
     return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra())
 
@@ -58,11 +61,11 @@ def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:
     """
     if size != "none":
         if size is not None and not (size.isascii() and size.isdigit() and len(size) < 10):  # noqa: PLR2004 -- a sane number
-            message = f"--size {size}: a number of pixels or none expected"
+            message = f"--size {size!r}: a number of pixels or none expected"
             raise UsageError(message)
         side = topology.input_size if size is None else int(size)
         if reason := _no_single_place(topology, side):
-            message = f"--size {side}: {reason}"
+            message = f"--size {side}: {side}x{side} {reason}"
             raise UsageError(message)
         return lambda pixels: fit(_not_empty(pixels), side)
 
@@ -150,8 +153,8 @@ def _summary(this: Run) -> list[str]:
     network = this.network
     lines = [
         f"{network.topology.name} on {network.backend.name}, {network.backend.threads} threads",
-        f"{this.answered} pictures in {whole:.2f} s, {this.answered / whole:.1f} a second",
-        f"{this.batches} batches, {this.failed} pictures failed",
+        f"pictures answered: {this.answered} in {whole:.2f} s, {this.answered / whole:.1f} a second",
+        f"batches: {this.batches}; pictures failed: {this.failed}",
         "seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in this.seconds.items()),
     ]
-    return lines + results.table(describe_plans(network)).splitlines()
+    return lines + (results.table(describe_plans(network)).splitlines() if this.batches else [])
