@@ -81,6 +81,9 @@ Size = Annotated[
         show_default=False,
     ),
 ]
+ExactDecode = Annotated[
+    bool, typer.Option("--exact-decode", help="Decode large JPEG files whole, not at a reduced size.")
+]
 Layer = Annotated[int | None, typer.Option("-L", metavar="N", min=0, help="The layer to print.", show_default=False)]
 ListLayers = Annotated[bool, typer.Option("--list", help="Print the table of layers instead.")]
 InputSize = Annotated[

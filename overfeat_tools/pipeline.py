@@ -24,7 +24,8 @@ class Run:
     """One run of a network over pictures.
 
     `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; it is called
-    in the reader's thread.  `answer` prints a picture's result, `report` a picture's error.
+    in the reader's thread.  `decode_side` is the side it scales to, where files may be decoded smaller.
+    `answer` prints a picture's result, `report` a picture's error.
     """
 
     network: Network
@@ -35,6 +36,7 @@ class Run:
     flush: Callable[[], None]
     most_pictures: int = 64
     strict: bool = False
+    decode_side: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
@@ -44,7 +46,7 @@ class Run:
         """Answer every picture of the files, in order; return the exit status."""
         start = perf_counter()
         side = self.network.topology.input_size
-        items = prepared(read_items(files, self.seconds), self.prepare, self.seconds)
+        items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
         batches = Batches(items, self.most_pictures, self.most_pictures * side * side)
         try:
             for batch in batches:

@@ -41,7 +41,7 @@ class Item:
         return replace(self, pixels=None, error=error)
 
 
-def read_items(files: Sequence[str], seconds: dict[str, float]) -> Iterator[Item]:
+def read_items(files: Sequence[str], seconds: dict[str, float], side: int | None = None) -> Iterator[Item]:
     """Read pictures from files and standard input, in order.
 
     Parameters
@@ -50,6 +50,8 @@ def read_items(files: Sequence[str], seconds: dict[str, float]) -> Iterator[Item
         Names; `-` is a PNM stream on standard input.
     seconds : dict
         Time spent is added under "read".
+    side : int, optional
+        The size that pictures will be fitted to, if they will: a large JPEG need not be decoded whole.
 
     Yields
     ------
@@ -60,7 +62,7 @@ def read_items(files: Sequence[str], seconds: dict[str, float]) -> Iterator[Item
     number = 0
     for file in files:
         name = None if file == STANDARD_INPUT else file
-        for count, picture in enumerate(_timed(_read(name), seconds), start=1):
+        for count, picture in enumerate(_timed(_read(name, side), seconds), start=1):
             number += 1
             place = f"picture {number}" if name is None else name
             if name is not None and (count > 1 or isinstance(picture, StreamError)):
@@ -82,7 +84,7 @@ def _timed(pictures: Iterator[Picture | ImageError], seconds: dict[str, float]) 
         yield picture
 
 
-def _read(file: str | None) -> Iterator[Picture | ImageError]:
+def _read(file: str | None, side: int | None) -> Iterator[Picture | ImageError]:
     """Read the pictures of a file, or of standard input; errors come as the last picture."""
     # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
     try:
@@ -95,7 +97,7 @@ def _read(file: str | None) -> Iterator[Picture | ImageError]:
         if file is None or first[:2] in _PNM_MAGICS:
             yield from _read_stream(descriptor, first)
         else:
-            yield decode(first, descriptor)
+            yield decode(first, descriptor, side)
     except ImageError as error:
         yield error
     except OSError as error:

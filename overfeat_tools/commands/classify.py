@@ -8,6 +8,7 @@ def classify(
     count: cli.Count = 5,
     form: cli.ClassFormat = "text",
     size: cli.Size = None,
+    exact: cli.ExactDecode = False,  # noqa: FBT002 -- an option, never positional
     options: cli.NetworkOptions = cli.NetworkOptions(),  # noqa: B008 -- frozen
 ) -> int:
     """Print the most probable classes of each picture, best first.
@@ -24,7 +25,7 @@ def classify(
 
     network = session.open_network(options)
     classes = read_classes(network.topology.class_file)
-    prepare = session.fitting(network.topology, size)
+    prepare = session.fitting(network.topology, size, exact=exact)
 
     def answer(item: session.Item, values: session.FloatArray) -> None:
         ranking = results.rank(values[:, 0, 0], classes, count)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from overfeat_tools import cli
@@ -44,8 +45,20 @@ def memory_for_spectra() -> float:
     return float(int(named) << 20)
 
 
-def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:
-    """Make the function that brings a picture to a size with one place in the last map.
+@dataclass(frozen=True)
+class Preparation:
+    """How pictures are brought to what the network takes.
+
+    `apply` turns pixels (H, W, 3) into such, or raises ImageError; `decode_side` is the side it
+    scales to, where large files may be decoded at a reduced size.
+    """
+
+    apply: Callable[[Array], Array]
+    decode_side: int | None = None
+
+
+def fitting(topology: Topology, size: str | None, *, exact: bool) -> Preparation:
+    """Bring pictures to a size with one place in the last map.
 
     Parameters
     ----------
@@ -53,6 +66,8 @@ def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:
         The network.
     size : str, optional
         `none` or a number, as the option `--size` has it.
+    exact : bool
+        Decode files whole, however large.
 
     Raises
     ------
@@ -67,7 +82,7 @@ def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:
         if reason := _no_single_place(topology, side):
             message = f"--size {side}: {side}x{side} {reason}"
             raise UsageError(message)
-        return lambda pixels: fit(_not_empty(pixels), side)
+        return Preparation(lambda pixels: fit(_not_empty(pixels), side), None if exact else side)
 
     def cut(pixels: Array) -> Array:
         square = centre_square(pixels)
@@ -77,7 +92,7 @@ def fitting(topology: Topology, size: str | None) -> Callable[[Array], Array]:
             raise ImageError(message)
         return square
 
-    return cut
+    return Preparation(cut)
 
 
 def _not_empty(pixels: Array) -> Array:
@@ -124,12 +139,12 @@ def print_maps(
         for chunk in write(values):
             output.write(chunk)
 
-    return run(program, network, last, files, options, output, check, answer, lambda _item, _message: None)
+    return run(program, network, last, files, options, output, Preparation(check), answer, lambda _item, _message: None)
 
 
 def run(
     program: str, network: Network, last: int, files: Sequence[str], options: cli.NetworkOptions, output: cli.Output,
-    prepare: Callable[[Array], Array], answer: Callable[[Item, FloatArray], None],
+    preparation: Preparation, answer: Callable[[Item, FloatArray], None],
     record: Callable[[Item, str], None],
 ) -> int:  # fmt: skip
     """Answer every picture; tell of bad ones on stderr, and with -v of the run; return the status."""
@@ -139,7 +154,10 @@ def run(
         output.flush()
         cli.say(program, f"{item.place}: {error}")
 
-    this = Run(network, last, prepare, answer, report, output.flush, most_pictures=options.batch, strict=options.strict)
+    this = Run(
+        network, last, preparation.apply, answer, report, output.flush, most_pictures=options.batch,
+        strict=options.strict, decode_side=preparation.decode_side,
+    )  # fmt: skip
     try:
         return this.over(files)
     finally:
