@@ -29,7 +29,7 @@ def open_network(options: cli.NetworkOptions) -> Network:
 
 
 def memory_for_spectra() -> float:
-    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else a quarter of the machine's.
+    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1024 or an eighth of all memory.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def memory_for_spectra() -> float:
     """
     named = os.environ.get("OVERFEAT_MEMORY")
     if not named:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4
+        return min(1 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 8)
     if not (named.isascii() and named.isdigit()):
         message = f"OVERFEAT_MEMORY={named}: a number of MiB expected"
         raise UsageError(message)
