@@ -405,8 +405,8 @@ def test_other_tuple_types_are_skipped() -> None:
 
 
 TOKENS = [
-    b"P4", b"P5", b"P6", b"P7", b"P3", b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535", b"99999",
-    b"\0", b"\r", b"WIDTH 1\n", b"WIDTH ", b"HEIGHT 2\n", b"DEPTH 4\n", b"MAXVAL 255\n", b"TUPLTYPE RGB_ALPHA\n",
+    b"P4", b"P5", b"P6", b"P7", b"P3", b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535",
+   b"99999",    b"\0", b"\r", b"WIDTH 1\n", b"WIDTH ", b"HEIGHT 2\n", b"DEPTH 4\n", b"MAXVAL 255\n", b"TUPLTYPE RGB_ALPHA\n",
     b"TUPLTYPE\n", b"ENDHDR\n", b"\xff", b"abcdef",
 ]  # fmt: skip
 
@@ -494,13 +494,12 @@ def test_netpbm_kinds() -> None:
 
 
 @needs("ffmpeg")
-@pytest.mark.parametrize("codec", ["ppm", "pgm", "pam"])
-@pytest.mark.parametrize("pixels", ["rgb24", "rgb48be", "gray", "gray16be", "monob", "rgba"])
+@pytest.mark.parametrize(
+    ("codec", "pixels"),
+    [("ppm", "rgb24"), ("ppm", "rgb48be"), ("pgm", "gray"), ("pgm", "gray16be"), ("pam", "rgba"), ("pam", "gray")],
+)
 def test_ffmpeg(codec: str, pixels: str) -> None:
     """A stream of frames, as a camera gives it."""
-    allowed = {"ppm": {"rgb24", "rgb48be"}, "pgm": {"gray", "gray16be"}, "pam": {"rgb24", "rgba", "gray", "gray16be"}}
-    if pixels not in allowed[codec]:
-        pytest.skip("the codec does not write this")
     source = ["-f", "lavfi", "-i", "testsrc=size=20x10:rate=5:duration=1"]
     stream = run("ffmpeg", "-v", "error", *source, "-pix_fmt", pixels, "-f", "image2pipe", "-vcodec", codec, "-")
     found = pictures(stream)
