@@ -55,7 +55,7 @@ def run(
 def shell(line: str, **changes: str | Path) -> "Result":
     """Run a line of bash in which `of-NAME` stands for a command; its status is that of the first in a pipe."""
     functions = "".join(
-        f"of-{name}() {{ exec {shlex.join([sys.executable, '-m', f'overfeat_tools.commands.{name}'])} \"$@\"; }}\n"
+        f'of-{name}() {{ exec {shlex.join([sys.executable, "-m", f"overfeat_tools.commands.{name}"])} "$@"; }}\n'
         for name in COMMANDS
     )
     script = f"{functions}\n({line})"
