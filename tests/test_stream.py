@@ -1,5 +1,6 @@
 """Pictures keep their order, go together only with their like, and wait for nobody."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,6 +126,8 @@ def test_files(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert items[4].place == f"{files[2]}: picture 2"
     assert all(one.error is None or "\n" not in str(one.error) for one in items)
+    del items
+    gc.collect()
 
 
 def test_prepare_may_refuse() -> None:
