@@ -4,6 +4,7 @@ Each method is run with the other forbidden, so that no silent fallback can hide
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -310,6 +311,24 @@ def test_planner_never_takes_twice_the_best_time(
         for way in ways(geometry, pictures, Rates()):
             best[way.key] += way.seconds
         assert taken <= 2.0 * min(best.values()) * (1 + 1e-9), f"after {number + 1} batches"
+
+
+@pytest.mark.xfail(strict=True, reason="what others would have saved is not forgotten when spectra are bought")
+def test_every_purchase_pays_back_by_itself(backend: CpuBackend) -> None:
+    """What spectra would have saved over gemm is no reason to buy them once others are there that save the same."""
+    for geometry, batches in itertools.product(GEOMETRIES, ([1] * 60, [32] * 20)):
+        planner = Planner(geometry, backend)
+        saved: Counter[object] = Counter()
+        for number, pictures in enumerate(batches):
+            offered = ways(geometry, pictures, Rates())
+            ready = next(way for way in offered if not way.spectra_bytes or way.key in planner.spectra)
+            for way in offered:
+                saved[way.key] += max(0.0, ready.seconds - way.seconds)  # type: ignore[assignment]
+            before = set(planner.spectra)
+            way, _ = planner.batch(pictures)
+            if set(planner.spectra) != before:
+                assert saved[way.key] >= way.price_seconds, f"{way} at batch {number + 1}, having {before}"
+                saved.clear()
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 100e6, 200e6, 400e6])

@@ -365,6 +365,18 @@ def test_nothing_is_allocated_for_what_is_refused() -> None:
     assert peak < 1 << 20
 
 
+@pytest.mark.xfail(strict=True, raises=MemoryError, reason="a picture within the bounds may still be too large")
+def test_no_memory_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound allows 805 MB; where they can't be had, that is an error of the picture, not of the program."""
+
+    def none_left(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("overfeat_tools.pnm.np.empty", none_left)
+    found = list(events([b"P6 16384 8192 65535\n", b"abc"]))
+    assert [isinstance(event, ImageError) for event in found] == [True]
+
+
 @pytest.mark.parametrize(
     "stream",
     [
@@ -376,6 +388,7 @@ def test_nothing_is_allocated_for_what_is_refused() -> None:
         b"P6 2147483647 0 255\n",
         b"P6 2147483647 0 65535\n",
         b"P4 2147483647 0\n",
+        b"P4 0 2147483647\n",
         b"P7\nWIDTH 9999999999\nHEIGHT 0\nDEPTH 8\nMAXVAL 65535\nENDHDR\n",
     ],
 )
