@@ -1,0 +1,58 @@
+"""Fixtures shared by the tests: backends, weights of full size, the original's recorded outputs."""
+
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import settings
+
+from overfeat_tools.backend import CpuBackend
+from overfeat_tools.network import TOPOLOGIES, Network
+from tests import synthetic_weights
+
+REFERENCE_DATA = Path(__file__).parent / "reference_data"
+
+# No deadline: a test that fails on a busy machine says nothing about the program.
+settings.register_profile("tests", deadline=None, max_examples=60)
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session")
+def backend() -> CpuBackend:
+    """Give a backend of two threads, whatever the machine has."""
+    return CpuBackend(2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread(backend: CpuBackend) -> Iterator[None]:
+    """Hold BLAS to one thread in each of ours, as `Network.run` does: else they fight for the processors."""
+    with backend.one_blas_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[str], Path]:
+    """Give a function that makes a network's synthetic weights once and gives their folder."""
+    return lambda network: synthetic_weights.ensure(network).parent
+
+
+@pytest.fixture(scope="session")
+def open_network(weights: Callable[[str], Path], backend: CpuBackend) -> Callable[..., Network]:
+    """Give a function that opens a network with weights of full size."""
+    return lambda name, method="auto": Network(TOPOLOGIES[name], weights(name), backend, method)
+
+
+def recorded_ppm(name: str) -> bytes:
+    """Give an input picture of the record, as the PPM file it was."""
+    return gzip.decompress((REFERENCE_DATA / f"{name}.ppm.gz").read_bytes())
+
+
+def recorded_picture(name: str) -> npt.NDArray[np.uint8]:
+    """Give an input picture of the record, (3, H, W) uint8; read here without the package's parser."""
+    magic, size, maxval, raster = recorded_ppm(name).split(b"\n", 3)
+    assert (magic, maxval) == (b"P6", b"255")
+    width, height = map(int, size.split())
+    return np.frombuffer(raster, np.uint8).reshape(height, width, 3).transpose(2, 0, 1)

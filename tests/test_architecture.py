@@ -1,0 +1,144 @@
+"""The house stands as planned: imports go one way, and every outside library has one door."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(importlib.util.find_spec("overfeat_tools").origin or "").parent  # type: ignore[union-attr]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# What each module may import of the package; all lie on its own floor or below.
+ALLOWED = {
+    "__init__": set(),
+    "errors": set(),
+    "backend": {"errors"},
+    "convolution.geometry": set(),
+    "convolution.tiles": {"convolution.geometry"},
+    "convolution.gemm": {"backend", "convolution.geometry"},
+    "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles"},
+    "convolution.cooktoom": {"backend", "convolution.geometry", "convolution.tiles"},
+    "convolution.transform": {"backend", "convolution.geometry", "convolution.tiles"},
+    "convolution.plan": {"convolution.cooktoom", "convolution.gemm", "convolution.geometry", "convolution.tiles"},
+    "convolution": {
+        "backend", "convolution.cooktoom", "convolution.fourier", "convolution.gemm", "convolution.geometry",
+        "convolution.plan", "convolution.transform",
+    },
+    "layers": {"backend", "convolution"},
+    "weights": {"backend", "errors"},
+    "network": {"backend", "errors", "layers", "weights"},
+    "classes": {"errors"},
+    "output": {"backend", "classes"},
+    "pnm": {"backend", "errors"},
+    "image": {"backend", "errors", "pnm"},
+    "stream": {"backend", "errors", "image", "pnm"},
+    "pipeline": {"backend", "errors", "network", "stream"},
+    "cli": {"__init__", "errors"},
+    "commands": set(),
+    "commands.session": {"backend", "cli", "errors", "image", "network", "output", "pipeline", "stream"},
+    "commands.classify": {"classes", "cli", "commands.session", "output"},
+    "commands.features": {"cli", "commands.session"},
+    "commands.layer": {"cli", "commands.session", "errors", "network", "output"},
+}  # fmt: skip
+
+# The modules that may import an outside library; numpy is common speech from the backend upwards.
+DOORS = {
+    "typer": {"cli"},
+    "pyfftw": {"backend"},
+    "threadpoolctl": {"backend"},
+    "imageio": {"image"},
+    "PIL": {"image"},
+}
+NUMPY = {
+    "backend", "convolution.cooktoom", "convolution.fourier", "convolution.plan", "convolution.transform", "image",
+    "layers", "output", "pipeline", "pnm", "weights",
+}  # fmt: skip
+VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "tools"}
+MOST_LINES = 400
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """Give the full names of what a file imports; at top level: only what importing it runs."""
+    tree = ast.parse(path.read_text("utf-8"))
+    nodes = list(tree.body if top_level else ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name.removeprefix("overfeat_tools.") in MODULES else str(node.module))
+    return found
+
+
+def own(names: set[str]) -> set[str]:
+    """Keep the names within the package, short; the package itself is `__init__`."""
+    inside = {name for name in names if name.split(".")[0] == "overfeat_tools"}
+    return {name.partition(".")[2] or "__init__" for name in inside}
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module is entered here, and thought about."""
+    assert set(MODULES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    assert own(imports(MODULES[module])) <= ALLOWED.get(module, set())
+
+
+def test_the_table_has_no_circles() -> None:
+    done: set[str] = set()
+    while len(done) < len(ALLOWED):
+        ready = {module for module, below in ALLOWED.items() if module not in done and below <= done}
+        assert ready, f"a circle among {set(ALLOWED) - done}"
+        done |= ready
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_library_has_one_door(module: str) -> None:
+    outside = {name.split(".")[0] for name in imports(MODULES[module])} - {"overfeat_tools"}
+    outside -= sys.stdlib_module_names
+    allowed = {library for library, doors in DOORS.items() if module in doors} | (
+        {"numpy"} if module in NUMPY else set()
+    )
+    assert outside <= allowed
+
+
+@pytest.mark.parametrize("module", ["classify", "features", "layer"])
+def test_commands_start_lean(module: str) -> None:
+    """Help, version and usage errors need no arrays."""
+    light = {"overfeat_tools", "overfeat_tools.cli", "overfeat_tools.errors"}
+    assert {name for name in imports(MODULES[f"commands.{module}"], top_level=True) if "." in name} <= light
+    program = (
+        f"import sys; from overfeat_tools.commands import {module} as c; sys.argv[1:] = ['-h']\n"
+        "try:\n    c.main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'numpy', 'pyfftw', 'scipy', 'PIL', 'imageio', 'threadpoolctl', 'rich'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_small_and_named_for_what_they_do(module: str) -> None:
+    assert not VAGUE & set(module.split("."))
+    lines = MODULES[module].read_text("utf-8").splitlines()
+    assert len(lines) <= MOST_LINES
+    assert lines[0].startswith(('"""', 'r"""')), "a module begins with what it is for"
+
+
+def test_only_the_shell_talks_to_the_user() -> None:
+    """`print` and `sys.exit` stand in `cli.py` alone."""
+    for module, path in MODULES.items():
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        spoken = {ast.unparse(call.func) for call in calls} & {"print", "sys.exit", "exit", "sys.stderr.write"}
+        assert not spoken or module == "cli"

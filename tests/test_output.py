@@ -1,0 +1,132 @@
+"""What is printed is what C's printf would print, and what other programs can read back."""
+
+import ctypes
+import ctypes.util
+import json
+import math
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overfeat_tools.classes import Class
+from overfeat_tools.output import (
+    error_json,
+    map_npy,
+    map_text,
+    rank,
+    ranking_json,
+    ranking_text,
+    ranking_tsv,
+    table,
+)
+
+CLASSES = [Class(0, "n00000001", "crane"), Class(1, "n00000002", "tabby, tabby cat"), Class(2, "n00000003", "crane")]
+FLOATS = st.floats(width=32, allow_nan=False)
+
+
+def printf(value: float) -> bytes:
+    """Print as C does."""
+    buffer = ctypes.create_string_buffer(64)
+    libc = ctypes.CDLL(ctypes.util.find_library("c"))
+    libc.snprintf(buffer, ctypes.c_size_t(64), b"%g", ctypes.c_double(value))
+    return buffer.value
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20))
+def test_map_text_is_printf(values: list[float]) -> None:
+    """`C H W`, a line end, each value and a space, a line end."""
+    text = b"".join(map_text(np.array(values, np.float32).reshape(-1, 1, 1)))
+    head, body, rest = text.split(b"\n")
+    assert head == b"%d 1 1" % len(values)
+    assert body == b"".join(printf(value) + b" " for value in values)
+    assert rest == b""
+
+
+def test_map_text_in_c_order_and_in_pieces() -> None:
+    """Also where the array's memory is in another order, and longer than a piece."""
+    x = np.random.default_rng(0).standard_normal((7, 50, 101), np.float32)
+    expected = b"7 50 101\n" + b"".join(b"%g " % value for value in x.ravel().tolist()) + b"\n"
+    assert b"".join(map_text(x)) == expected
+    assert b"".join(map_text(np.asfortranarray(x))) == expected
+    assert b"".join(map_text(np.stack([x, x], axis=3)[..., 1])) == expected
+    for length in (1 << 14, (1 << 14) - 1, (1 << 14) + 1):
+        assert b"".join(map_text(np.zeros((length, 1, 1), np.float32))) == b"%d 1 1\n" % length + b"0 " * length + b"\n"
+
+
+def test_npy_records_follow_each_other() -> None:
+    """`np.load` reads one after another, whatever order the memory is in."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 5), np.float32)
+    pictures_last = np.stack([x, x], axis=3)[..., 0]
+    arrays = [x, pictures_last, x[:1], x[:, ::-1], np.asfortranarray(x)[:1]]
+    stream = BytesIO(b"".join(chunk for array in arrays for chunk in map_npy(array)))
+    for array in arrays:
+        np.testing.assert_array_equal(np.load(stream), array)
+    assert stream.read() == b""
+
+
+@pytest.mark.xfail(strict=True, reason="the header says Fortran order, the bytes are in C order")
+def test_npy_of_fortran_order() -> None:
+    x = np.asfortranarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    np.testing.assert_array_equal(np.load(BytesIO(b"".join(map_npy(x)))), x)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5]), min_size=3, max_size=3), st.integers(1, 5))
+def test_rank(values: list[float], count: int) -> None:
+    """Best first; equals in the order of the classes; never more than there are."""
+    ranking = rank(np.array(values, np.float32), CLASSES, count)
+    expected = sorted(range(3), key=lambda index: (-values[index], index))[:count]
+    assert [item.index for item, _ in ranking] == expected
+
+
+@given(st.floats(0, 1, width=32))
+def test_ranking_text(probability: float) -> None:
+    assert ranking_text([(CLASSES[1], probability)]) == b"tabby, tabby cat " + printf(probability) + b"\n"
+
+
+@given(st.text(st.characters(exclude_characters="\0/"), min_size=1), st.integers(1, 10**6))
+def test_tsv_is_six_fields_a_line(file: str, number: int) -> None:
+    """Names of files may hold anything; a line stays a line, and the name can be had back."""
+    text = ranking_tsv([(item, 0.25) for item in CLASSES], number, file)
+    lines = text.split(b"\n")
+    assert lines.pop() == b""
+    assert b"\r" not in text
+    for item, line in zip(CLASSES, lines, strict=True):
+        fields = line.split(b"\t")
+        assert fields[0] == b"%d" % number
+        assert fields[2:] == [b"%d" % item.index, item.wnid.encode(), item.name.encode(), b"0.25"]
+        plain = fields[1].replace(b"\\\\", b"\0").replace(b"\\t", b"\t").replace(b"\\n", b"\n").replace(b"\\r", b"\r")
+        assert plain.replace(b"\0", b"\\").decode("utf-8", "surrogateescape") == file
+    assert ranking_tsv([(CLASSES[0], 1.0)], 1, None).split(b"\t")[1] == b"-"
+
+
+@given(st.floats(0, 1, width=32), st.text(), st.text())
+def test_json_lines(probability: float, file: str, message: str) -> None:
+    """One object a line; a probability reads back as the float32 that it was."""
+    for record in (ranking_json([(CLASSES[1], probability)], 3, file), error_json(message, 3, file)):
+        assert record.endswith(b"\n")
+        assert record.count(b"\n") == 1
+        parsed = json.loads(record)
+        assert (parsed["picture"], parsed["file"]) == (3, file)
+    assert parsed["error"] == message
+    (found,) = json.loads(ranking_json([(CLASSES[1], probability)], 3, None))["classes"]
+    assert np.float32(found.pop("probability")) == np.float32(probability)
+    assert found == {"index": 1, "wnid": "n00000002", "name": "tabby, tabby cat"}
+
+
+@pytest.mark.xfail(strict=True, reason="json.dumps writes NaN, which is no JSON")
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_json_of_no_number(value: float) -> None:
+    """A picture of floats may hold NaN; readers other than Python's refuse the word."""
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    json.loads(ranking_json([(CLASSES[1], value)], 1, None), parse_constant=refuse)
+
+
+def test_table() -> None:
+    text = table([("layer", "kind"), (1, "convolve"), (10, "pad")])
+    assert text == "layer  kind\n    1  convolve\n   10  pad\n"

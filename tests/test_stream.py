@@ -1,0 +1,210 @@
+"""Pictures keep their order, go together only with their like, and wait for nobody."""
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overfeat_tools import pipeline
+from overfeat_tools.errors import ImageError, StreamError
+from overfeat_tools.layers import Normalise
+from overfeat_tools.network import Topology
+from overfeat_tools.pipeline import Run
+from overfeat_tools.stream import Batches, Item, prepared, read_items
+
+PATIENCE_SECONDS = 60.0
+
+
+def item(number: int, side: int = 4) -> Item:
+    """Give an item; side 0 stands for a bad picture."""
+    if not side:
+        return Item(number, None, f"picture {number}", error=ImageError("bad"))
+    return Item(number, None, f"picture {number}", np.full((side, side, 3), number % 256, np.uint8))
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 9), st.integers(1, 40))
+def test_order_and_batches(sides: list[int], most_pictures: int, most_pixels: int) -> None:
+    """Every item once and in order; a batch is of one shape, within its limits, or one bad picture."""
+    items = [item(number, side) for number, side in enumerate(sides)]
+    batches = list(Batches(iter(items), most_pictures, most_pixels))
+    assert [one.number for batch in batches for one in batch] == list(range(len(items)))
+    for batch in batches:
+        if any(one.error for one in batch):
+            assert len(batch) == 1
+            continue
+        shapes = {one.pixels.shape for one in batch if one.pixels is not None}
+        assert len(shapes) == 1
+        assert len(batch) <= most_pictures
+        assert len(batch) == 1 or len(batch) * shapes.pop()[0] ** 2 <= most_pixels
+
+
+def test_dtypes_do_not_mix() -> None:
+    """A picture of floats beside bytes would change what the bytes are stacked to."""
+    floats = Item(2, None, "", np.zeros((4, 4, 3), np.float32))
+    batches = list(Batches(iter([item(1), floats, item(3)]), 9, 10**6))
+    assert [[one.number for one in batch] for batch in batches] == [[1], [2], [3]]
+
+
+def test_nothing_is_held_back() -> None:
+    """A slow source: each item comes out before the next has gone in."""
+    taken = threading.Semaphore(0)
+
+    def slow() -> Iterator[Item]:
+        for number in range(20):
+            yield item(number)
+            assert taken.acquire(timeout=PATIENCE_SECONDS), "the last item was never given"
+
+    numbers = []
+    for batch in Batches(slow(), 64, 10**6):
+        numbers += [one.number for one in batch]
+        assert len(batch) == 1
+        taken.release()
+    assert numbers == list(range(20))
+
+
+@pytest.mark.parametrize(("most_pictures", "most_pixels"), [(4, 10**9), (1000, 16 * 4)])
+def test_reading_ahead_is_bounded(most_pictures: int, most_pixels: int) -> None:
+    """By two batches, and the one item in the reader's hand: an endless stream must fit in memory."""
+    read, idle = [0], threading.Event()
+
+    def endless() -> Iterator[Item]:
+        while True:
+            read[0] += 1
+            if read[0] > 8:
+                idle.set()
+            yield item(read[0])
+
+    batches = Batches(endless(), most_pictures, most_pixels)
+    assert idle.wait(PATIENCE_SECONDS)
+    threading.Event().wait(0.2)  # time to read on, were it to
+    assert read[0] <= 2 * 4 + 1
+    seen = 0
+    for batch in batches:
+        seen += len(batch)
+        assert read[0] <= seen + 2 * 4 + 5
+        if seen > 50:
+            break
+    batches.stop()
+
+
+def test_failure_of_the_reader_comes_out() -> None:
+    """A bug in the reader's thread is not swallowed, and what was read before it is answered."""
+
+    def failing() -> Iterator[Item]:
+        yield item(1)
+        raise ZeroDivisionError
+
+    batches = iter(Batches(failing(), 4, 10**6))
+    assert [one.number for one in next(batches)] == [1]
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
+
+
+@pytest.mark.filterwarnings("ignore")  # decoders leave a broken file open until it is collected
+def test_files(tmp_path: Path) -> None:
+    """Numbers count everything; a PNM file may hold many; a bad one costs itself alone."""
+    one = b"P5 1 1 255\na"
+    contents = {"one": one, "two": one * 2, "junk": one + b"junk", "jpg": b"\xff\xd8\xff", "cmyk": b""}
+    contents["cmyk"] = b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE CMYK\nENDHDR\nabcd" + one
+    files = []
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        files.append(str(tmp_path / name))
+    items = list(read_items([*files, str(tmp_path / "none"), files[0]], {}))
+    assert [one.number for one in items] == list(range(1, len(items) + 1))
+    found = [(Path(one.file or "").name, type(one.error)) for one in items]
+    none = type(None)
+    assert found == [
+        ("one", none), ("two", none), ("two", none), ("junk", none), ("junk", StreamError), ("jpg", ImageError),
+        ("cmyk", ImageError), ("cmyk", none), ("none", ImageError), ("one", none),
+    ]  # fmt: skip
+    assert items[4].place == f"{files[2]}: picture 2"
+    assert all(one.error is None or "\n" not in str(one.error) for one in items)
+    del items
+    gc.collect()
+
+
+def test_prepare_may_refuse() -> None:
+    def prepare(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        if len(pixels) < 3:
+            message = "too small"
+            raise ImageError(message)
+        return pixels[:2]
+
+    found = list(prepared(iter([item(1), item(2, 0), item(3, 1), item(4)]), prepare, {}))
+    assert [None if one.pixels is None else one.pixels.shape for one in found] == [(2, 4, 3), None, None, (2, 4, 3)]
+    assert [str(one.error or "") for one in found] == ["", "bad", "too small", ""]
+
+
+# The loop over batches, with a network that only normalises.
+
+TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
+
+
+class Loop:
+    """A run of a network that gives its input back, and what came of it."""
+
+    def __init__(self, fail: Callable[[np.ndarray], None] = lambda _: None, **options: bool) -> None:  # type: ignore[type-arg]
+        self.answers: list[tuple[int, float]] = []
+        self.errors: list[tuple[int, str]] = []
+
+        def run(pictures: np.ndarray, _: int) -> np.ndarray:  # type: ignore[type-arg]
+            fail(pictures)
+            return pictures.astype(np.float32)
+
+        network = SimpleNamespace(topology=TINY, run=run)
+        self.run = Run(
+            network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
+            lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
+            lambda one, error: self.errors.append((one.number, str(error))),
+            lambda: None, **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[str]:
+    """Give a file of 40 pictures of growing brightness."""
+    path = tmp_path / "many.pgm"
+    path.write_bytes(b"".join(b"P5 100 100 255\n" + bytes([number]) * 10_000 for number in range(1, 41)))
+    return [str(path)]
+
+
+def test_each_picture_gets_its_own_answer(many: list[str]) -> None:
+    loop = Loop()
+    assert loop.run.over(many) == 0
+    assert loop.answers == [(number, number) for number in range(1, 41)]
+
+
+def test_strict_stops_at_the_first(many: list[str]) -> None:
+    loop = Loop(strict=True)
+    assert loop.run.over(["/nonexistent", *many]) == 3
+    assert (loop.answers, len(loop.errors)) == ([], 1)
+
+
+@pytest.mark.xfail(strict=True, reason="the whole batch is refused where one picture at a time would do")
+@pytest.mark.parametrize("how", ["estimated", "met"])
+def test_a_batch_too_large_for_memory_is_run_in_parts(
+    how: str, many: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are the program's own idea: a picture must not fail because of its neighbours."""
+    gate = threading.Event()
+
+    def fail(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
+        gate.wait(1.0)  # so that the next batch is a large one
+        if how == "met" and len(pictures) > 2:
+            raise MemoryError
+
+    if how == "estimated":
+        two_pictures = 2 * 2 * 4 * 3 * 100 * 100
+        monkeypatch.setattr(pipeline, "_WORKSPACE_BYTES", 0)
+        monkeypatch.setattr(pipeline, "_available_bytes", lambda: two_pictures)
+    loop = Loop(fail)
+    loop.run.most_pictures = 10**5
+    assert loop.run.over(many) == 0
+    assert [number for number, _ in loop.answers] == list(range(1, 41))
