@@ -20,7 +20,7 @@ from overfeat_tools.errors import OverfeatError, UsageError
 STATUS_INTERRUPTED = 130  # 128 + SIGINT
 STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE
 
-NetworkName = Literal["fast", "accurate"]
+NetworkName = Literal["tiny", "fast", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
 Method = Literal["auto", "gemm", "fft", "cook-toom"]
 

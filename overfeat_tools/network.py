@@ -20,7 +20,7 @@ from overfeat_tools.layers import (
     Rectify,
     Softmax,
 )
-from overfeat_tools.weights import KernelShape, map_weights, weights_folder
+from overfeat_tools.weights import PACKAGED, KernelShape, map_weights, weights_folder
 
 CHANNELS = 3
 Shape = tuple[int, int, int]
@@ -31,7 +31,8 @@ class Topology:
     """A network without its weights.
 
     `input_size` is the side of the smallest picture, which gives one place in the last map;
-    `feature_layer` the layer that `of-features` prints.
+    `feature_layer` the layer that `of-features` prints.  A `packaged` network's weights come with
+    the package.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Topology:
     weight_file: str
     class_file: str
     layers: tuple[Layer, ...]
+    packaged: bool = False
 
     def shapes(self, height: int, width: int) -> list[Shape]:
         """Give the output shape (C, H, W) of every layer for one picture size."""
@@ -110,7 +112,23 @@ ACCURATE = Topology(
     ),
 )  # fmt: skip
 
-TOPOLOGIES = {topology.name: topology for topology in (FAST, ACCURATE)}
+TINY = Topology(
+    "tiny", input_size=231, feature_layer=19, weight_file="net_weight_tiny", class_file="classes_tiny.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(32, 11, 4), MaxPool(2),
+        *_convolve(48, 5), MaxPool(2),
+        *_convolve(48, 3, pad=1),
+        *_convolve(64, 3, pad=1),
+        *_convolve(64, 3, pad=1), MaxPool(2),
+        *_convolve(96, 6),
+        *_convolve(96, 1),
+        Convolve(26, 1), Softmax(),
+    ),
+    packaged=True,
+)  # fmt: skip
+
+TOPOLOGIES = {topology.name: topology for topology in (TINY, FAST, ACCURATE)}
 
 
 class Network:
@@ -145,8 +163,8 @@ class Network:
     ) -> None:
         self.topology = topology
         self.backend = backend
-        path = weights_folder(folder) / topology.weight_file
-        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name))
+        where = PACKAGED if topology.packaged else weights_folder(folder)
+        parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         budget = Budget(spectra_limit_bytes)
         self.convolutions: dict[int, Convolution] = {}

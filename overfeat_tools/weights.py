@@ -16,6 +16,9 @@ from overfeat_tools.errors import WeightsError
 
 KernelShape = tuple[int, int, int, int]
 
+PACKAGED = Path(__file__).with_name("data")
+"""The folder of the weights that come with the package."""
+
 
 def weights_folder(folder: Path | None = None) -> Path:
     """Give the folder that weights are looked for in.
@@ -72,7 +75,10 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
             raise WeightsError(message)
         numbers = np.memmap(path, "<f4", "r")
     except FileNotFoundError as error:
-        message = f"{path}: no weights of {network} here; {cure}, or name their folder with -d"
+        message = (
+            f"{path}: no weights of {network} here; {cure}, name their folder with -d, "
+            "or try --net tiny, which knows only drawn patterns"
+        )
         raise WeightsError(message) from error
     except OSError as error:
         message = f"{path}: {(error.strerror or str(error)).lower()}; {cure}, or name their folder with -d"

@@ -1,0 +1,1 @@
+"""Draw the pictures of the demonstration network `tiny` and train it."""
