@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -19,6 +20,7 @@ from overfeat_tools.errors import OverfeatError, UsageError
 
 STATUS_INTERRUPTED = 130  # 128 + SIGINT
 STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE
+_CLOSED_OUTPUT = "standard output is closed"
 
 NetworkName = Literal["tiny", "fast", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -107,6 +109,8 @@ def entry(name: str, command: Callable[..., int | None]) -> Callable[[], NoRetur
     """
 
     def main() -> NoReturn:
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # libraries' warnings are not for the user of a program
         status = _run(name, command, sys.argv[1:])
         # Whatever is left in Python's buffers has nowhere to go: say nothing more about it.
         for stream in (sys.stdout, sys.stderr):
@@ -140,6 +144,8 @@ def _run(name: str, command: Callable[..., int | None], arguments: list[str]) ->
             if isinstance(error, BrokenPipeError):
                 raise
             raise _output_error(error) from error
+        if not callable(parsed) and sys.stdout is None:
+            raise OverfeatError(_CLOSED_OUTPUT)
         status = parsed() if callable(parsed) else parsed
     except typer.TyperException as error:
         message = " ".join(error.format_message().replace("Value error, ", "").split())
@@ -174,8 +180,7 @@ class Output:
 
     def __init__(self) -> None:
         if sys.stdout is None:
-            message = "standard output is closed"
-            raise OverfeatError(message)
+            raise OverfeatError(_CLOSED_OUTPUT)
         self._file = sys.stdout.buffer
 
     def write(self, *chunks: bytes) -> None:

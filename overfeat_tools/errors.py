@@ -23,6 +23,10 @@ class ImageError(OverfeatError):
     exit_status = 3
 
 
+class MemoryShortageError(ImageError):
+    """A batch needs more memory than there is; a smaller one may do."""
+
+
 class StreamError(ImageError):
     """The stream itself is broken: nothing after this point can be trusted."""
 

@@ -23,6 +23,7 @@ from overfeat_tools.layers import (
 from overfeat_tools.weights import PACKAGED, KernelShape, map_weights, weights_folder
 
 CHANNELS = 3
+SPECTRA_LIMIT_BYTES = 1 << 30
 Shape = tuple[int, int, int]
 
 
@@ -159,7 +160,7 @@ class Network:
         folder: Path | None,
         backend: CpuBackend,
         method: str = "auto",
-        spectra_limit_bytes: float = math.inf,
+        spectra_limit_bytes: float = SPECTRA_LIMIT_BYTES,
     ) -> None:
         self.topology = topology
         self.backend = backend

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -65,9 +66,9 @@ def _json(record: dict[str, object]) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
-def _short(value: float) -> float:
-    """Give the shortest decimal that is this float32."""
-    return float(str(np.float32(value)))
+def _short(value: float) -> float | None:
+    """Give the shortest decimal that is this float32; None for what JSON has no number for."""
+    return float(str(np.float32(value))) if math.isfinite(value) else None
 
 
 def map_text(values: FloatArray) -> Iterator[bytes]:
@@ -84,6 +85,7 @@ def map_text(values: FloatArray) -> Iterator[bytes]:
 
 def map_npy(values: FloatArray) -> Iterator[bytes]:
     """Write a map (C, H, W) float32 as a record of numpy's npy format."""
+    values = np.ascontiguousarray(values)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
     yield header.getvalue()

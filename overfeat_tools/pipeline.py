@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from overfeat_tools.backend import Array, FloatArray
-from overfeat_tools.errors import ImageError
+from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.network import Network
 from overfeat_tools.stream import Batches, Item, prepared, read_items
 
@@ -66,21 +66,27 @@ class Run:
             return
         try:
             values = self._timed("compute", lambda: self._compute(batch))
-        except ImageError as error:
-            yield from ((item, error) for item in batch)
+        except MemoryShortageError as error:
+            if len(batch) == 1:
+                yield batch[0], error
+                return
+            middle = len(batch) // 2
+            yield from self._results(batch[:middle])
+            yield from self._results(batch[middle:])
         else:
             yield from zip(batch, values, strict=True)
 
     def _compute(self, batch: list[Item]) -> FloatArray:
         self.batches += 1
-        pictures = np.stack([item.pixels for item in batch if item.pixels is not None])
-        height, width = pictures.shape[1:3]
+        stack = [item.pixels for item in batch if item.pixels is not None]
+        height, width = stack[0].shape[:2]
         check_memory(self.network, self.last, len(batch), height, width)
         try:
+            pictures = np.stack(stack)
             return self.network.run(pictures.transpose(0, 3, 1, 2), self.last)
         except MemoryError as error:
             message = f"{width}x{height}: not enough memory"
-            raise ImageError(message) from error
+            raise MemoryShortageError(message) from error
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
         if isinstance(result, ImageError):
@@ -103,7 +109,7 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
 
     Raises
     ------
-    ImageError
+    MemoryShortageError
         They don't.
     """
     sizes = [4 * c * h * w for c, h, w in [(3, height, width), *network.topology.shapes(height, width)[: last + 1]]]
@@ -111,7 +117,7 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
     free = _available_bytes()
     if free is not None and needed > free:
         message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-        raise ImageError(message)
+        raise MemoryShortageError(message)
 
 
 def _available_bytes() -> int | None:

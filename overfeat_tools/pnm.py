@@ -133,10 +133,12 @@ class PnmParser:
         while (yield from self._skip_blank()):
             header = yield from self._header()
             self._check(header)
-            raster = np.empty(header.row_bytes * header.height, np.uint8)
-            yield from self._fill(raster)
-            error = _unusable(header)
-            yield error or Picture(_pixels(header, raster))
+            try:
+                raster = np.empty(header.row_bytes * header.height, np.uint8)
+                yield from self._fill(raster)
+                yield _unusable(header) or Picture(_pixels(header, raster))
+            except MemoryError:
+                self._fail(f"not enough memory for {header.width}x{header.height}")
             del raster
 
     def _check(self, header: _Header) -> None:
@@ -146,6 +148,10 @@ class PnmParser:
             self._fail(f"maxval {header.maxval} is not in 1..{_MAX_SAMPLE}")
         if not 1 <= header.depth <= 2 * len("RGBA"):
             self._fail(f"depth {header.depth} is not in 1..8")
+
+    def _check_length(self, start: int) -> None:
+        if self.offset - start > _MAX_HEADER_BYTES:
+            self._fail(f"the header is longer than {_MAX_HEADER_BYTES} bytes")
 
     def _fail(self, what: str) -> None:
         message = f"byte {self.offset}: {what}"
@@ -206,8 +212,7 @@ class PnmParser:
         number, digits = 0, 0
         while True:
             byte = yield from self._byte()
-            if self.offset - start > _MAX_HEADER_BYTES:
-                self._fail(f"the header is longer than {_MAX_HEADER_BYTES} bytes")
+            self._check_length(start)
             if byte == ord("#"):
                 yield from self._comment(start)
             elif ord("0") <= byte <= ord("9"):
@@ -224,18 +229,17 @@ class PnmParser:
             # The rest of the comment that is here, at once; long ones are common in converted JPEGs.
             ends = [i for i in (self._pending.find(end, self._start) for end in b"\r\n") if i >= 0]
             self._start = min(ends, default=len(self._pending))
-            if self.offset - start > _MAX_HEADER_BYTES:
-                self._fail(f"the header is longer than {_MAX_HEADER_BYTES} bytes")
+            self._check_length(start)
 
     def _pam_lines(self, header: _Header, start: int) -> Generator[None, None, None]:
         """Read the lines of a P7 header behind its magic."""
         seen: set[str] = set()
         while True:
             line = bytearray()
+            self._check_length(start)
             while (byte := (yield from self._byte())) != ord("\n"):
                 line.append(byte)
-                if self.offset - start > _MAX_HEADER_BYTES:
-                    self._fail(f"the header is longer than {_MAX_HEADER_BYTES} bytes")
+                self._check_length(start)
             words = line.decode("latin-1").split()
             if not words or words[0].startswith("#"):
                 continue

@@ -27,13 +27,23 @@ def weights_folder(folder: Path | None = None) -> Path:
     ----------
     folder : Path, optional
         The folder asked for; else `$OVERFEAT_DATA`, else `overfeat` in the user's data folder.
+
+    Raises
+    ------
+    WeightsError
+        There is no such folder because the user has no home.
     """
     if folder is not None:
         return folder
     if named := os.environ.get("OVERFEAT_DATA"):
         return Path(named)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "overfeat"
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "overfeat"
+    try:
+        return Path.home() / ".local" / "share" / "overfeat"
+    except RuntimeError as error:
+        message = "no home folder to look for weights in; name their folder with -d or $OVERFEAT_DATA"
+        raise WeightsError(message) from error
 
 
 def file_bytes(shapes: Sequence[KernelShape]) -> int:

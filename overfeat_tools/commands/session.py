@@ -11,7 +11,7 @@ from overfeat_tools import output as results
 from overfeat_tools.backend import Array, FloatArray, open_backend
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.image import centre_square, fit
-from overfeat_tools.network import TOPOLOGIES, Network, Topology, describe_plans
+from overfeat_tools.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
 from overfeat_tools.pipeline import Run
 from overfeat_tools.stream import Item
 
@@ -38,7 +38,7 @@ def memory_for_spectra() -> float:
     """
     named = os.environ.get("OVERFEAT_MEMORY")
     if not named:
-        return min(1 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 8)
+        return min(SPECTRA_LIMIT_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 8)
     if not (named.isascii() and named.isdigit()):
         message = f"OVERFEAT_MEMORY={named}: a number of MiB expected"
         raise UsageError(message)

@@ -126,18 +126,21 @@ class Convolution:
         one picture never waits for spectra that only a long stream pays back.
         """
         found = self._candidates(pictures, geometry)
-        if self.method != "auto":
-            return found[0]
         ready = next(way for way in found if not way.spectra_bytes or way.key in self._spectra)
+        if self.method != "auto":
+            return next((way for way in found if way is ready or self._fits(way)), ready)
         best, gain = ready, 0.0
         for way in found:
             if way.seconds > _WORTH_CHANGING * ready.seconds:
                 break
             missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
             self._missed_seconds[way.key] = missed
-            if missed - way.price_seconds > gain and self._budget.fits(way.spectra_bytes - self._held_bytes):
+            if missed - way.price_seconds > gain and self._fits(way):
                 best, gain = way, missed - way.price_seconds
         return best
+
+    def _fits(self, way: Way) -> bool:
+        return self._budget.fits(way.spectra_bytes - self._held_bytes)
 
     @property
     def _held_bytes(self) -> int:
@@ -162,6 +165,8 @@ class Convolution:
         key = (pictures, geometry.height, geometry.width)
         if key not in self._ways:
             found = ways(geometry, pictures, self._rates)
-            wanted = [way for way in found if way.method.startswith(self.method)]
-            self._ways[key] = wanted or [w for w in found if self.method == "auto" or w.method.startswith("gemm")]
+            if self.method != "auto":
+                wanted = [way for way in found if way.method.startswith(self.method)]
+                found = wanted + [way for way in found if way.method == "gemm" and way not in wanted]
+            self._ways[key] = found
         return self._ways[key]
