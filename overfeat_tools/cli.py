@@ -138,14 +138,15 @@ def _run(name: str, command: Callable[..., int | None], arguments: list[str]) ->
             parsed = app(arguments, prog_name=name, standalone_mode=False)
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except SystemExit:
-            return STATUS_CLOSED_PIPE  # how typer answers a closed pipe under its help
+        except SystemExit:  # how typer answers a closed pipe under its help
+            raise BrokenPipeError from None
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
             raise _output_error(error) from error
         if not callable(parsed) and sys.stdout is None:
-            raise OverfeatError(_CLOSED_OUTPUT)
+            say(name, _CLOSED_OUTPUT)
+            return OverfeatError.exit_status
         status = parsed() if callable(parsed) else parsed
     except typer.TyperException as error:
         message = " ".join(error.format_message().replace("Value error, ", "").split())
