@@ -45,7 +45,7 @@ class CpuBackend:
 
     def __init__(self, threads: int | None = None) -> None:
         self.xp: ModuleType = np
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _processors()
         self._pool: ThreadPoolExecutor | None = None
         self._blas: Any = None
         self._local = threading.local()
@@ -122,6 +122,13 @@ class CpuBackend:
                 plan = FourierPlan(height, width, columns)
         plans[key] = plan  # last in the dict: the most recently used
         return plan
+
+
+def _processors() -> int:
+    """Count the processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class FourierPlan:

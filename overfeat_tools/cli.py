@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import inspect
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -109,6 +110,8 @@ def entry(name: str, command: Callable[..., int | None]) -> Callable[[], NoRetur
     """
 
     def main() -> NoReturn:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user of a program
         status = _run(name, command, sys.argv[1:])

@@ -55,21 +55,30 @@ def decode(first: bytes, descriptor: int, side: int | None = None) -> Picture:
 
 
 def _full(data: bytes) -> Array:
+    """Decode through imageio: by Pillow if it can, else by whatever else is installed."""
     import imageio.v3 as imageio
+    from PIL import Image
 
-    with imageio.imopen(data, "r") as file:
+    Image.MAX_IMAGE_PIXELS = None  # the bound is `_check_size`, on what the header says
+    try:
+        file = imageio.imopen(data, "r", plugin="pillow")
+    except OSError:
+        with imageio.imopen(data, "r") as other:
+            _check_size(*other.properties(index=0).shape[:2])
+            return np.asarray(other.read(index=0))
+    with file:
         _check_size(*file.properties(index=0).shape[:2])
         mode = file.metadata(index=0, exclude_applied=False).get("mode")
         # Pillow itself turns TIFF pictures.
         turned = data.startswith(_TIFF_MAGICS)
-        options = {"rotate": not turned, "mode": None if mode in _PLAIN_MODES else "RGB"} if mode else {}
-        return np.asarray(file.read(index=0, **options))
+        return np.asarray(file.read(index=0, rotate=not turned, mode=None if mode in _PLAIN_MODES else "RGB"))
 
 
 def _draft(data: bytes, side: int) -> Array:
     """Decode a JPEG with a reduced inverse transform, which imageio has no word for."""
     from PIL import Image, ImageOps
 
+    Image.MAX_IMAGE_PIXELS = None
     with Image.open(io.BytesIO(data)) as image:
         _check_size(image.height, image.width)
         image.draft(None, (2 * side, 2 * side))

@@ -5,9 +5,13 @@ stand over the edge of the output it is moved back, so every tile gives its full
 places are computed twice, with no ragged case anywhere else.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from overfeat_tools.convolution.geometry import Geometry
+
+Starts = Sequence[tuple[int, int]]
+"""The first output row and column of some tiles."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,40 @@ def cut(geometry: Geometry, height: int, width: int) -> Tiling:
 
 def _starts(length: int, step: int) -> list[int]:
     return [*range(0, length - step, step), length - step]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Tiles side by side: `count` of them from number `first`, the outputs from `row` and `column` on."""
+
+    first: int
+    count: int
+    row: int
+    column: int
+
+
+def runs_of(starts: Starts, width: int, joins: Callable[[int], bool] = lambda _: True) -> list[Run]:
+    """Join tiles that lie side by side, so that they can be copied together.
+
+    Parameters
+    ----------
+    starts : sequence of (row, column)
+        The tiles, a row after the other.
+    width : int
+        Output columns of a tile.
+    joins : callable
+        Tells of a tile's column whether it may be joined with others.
+    """
+    runs: list[Run] = []
+    for number, (row, column) in enumerate(starts):
+        last = runs[-1] if runs else None
+        if (
+            last
+            and (last.row, last.column + last.count * width) == (row, column)
+            and joins(last.column)
+            and joins(column)
+        ):
+            runs[-1] = Run(last.first, last.count + 1, row, last.column)
+        else:
+            runs.append(Run(number, 1, row, column))
+    return runs

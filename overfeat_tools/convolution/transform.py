@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
 from overfeat_tools.convolution.product import multiply, row_blocks
-from overfeat_tools.convolution.tiles import Tiling
+from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
 _GROUP_BYTES = 512 << 10
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
+# Columns of one round: more would not speed the products up, and leave fewer channels a group.
+_ROUND_COLUMNS = 1024
 
 # Channels added up at a time; see `product.py`.
 _TERMS = 128
-
-Starts = Sequence[tuple[int, int]]
 
 
 class Basis(Protocol):
@@ -105,7 +106,7 @@ class Tiled:
         """
         pictures = x.shape[-1]
         per_tile = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * pictures
-        tiles_at_once = max(1, _ROUND_BYTES // per_tile)
+        tiles_at_once = max(1, min(_ROUND_BYTES // per_tile, _ROUND_COLUMNS // pictures))
         for first in range(0, len(self.tiling.starts), tiles_at_once):
             starts = self.tiling.starts[first : first + tiles_at_once]
             products = self._multiply(kernels, self._forward(x, starts))
@@ -113,32 +114,50 @@ class Tiled:
 
     def _forward(self, x: FloatArray, starts: Starts) -> list[Array]:
         """Make the spectra V of some tiles: arrays (elements, C, columns)."""
-        channels, height, width, pictures = x.shape
-        tiling, padding = self.tiling, self.geometry.padding
+        channels, _, _, pictures = x.shape
+        tiling = self.tiling
         columns = _columns(len(starts), pictures)
         spectra = self._empty(channels, columns)
         groups = self._channel_groups(channels, columns)
         room_columns = (groups[0].stop - groups[0].start) * columns
+        # Where the input has its whole width, a row of tiles is one strided copy.
+        runs = runs_of(starts, tiling.out_width, self._is_inside)
 
         def transform(number: int) -> None:
             some = groups[number]
             count = some.stop - some.start
             room = self.basis.tiles(room_columns)
             tiles = room[..., : count * columns].reshape(tiling.height, tiling.width, count, columns)
-            for tile, (row, column) in enumerate(starts):
-                place = tiles[..., tile * pictures : (tile + 1) * pictures]
-                top, left = row - padding, column - padding
-                rows = slice(max(top, 0), min(top + tiling.height, height))
-                cols = slice(max(left, 0), min(left + tiling.width, width))
-                inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
-                if inner.shape != place.shape:
-                    place[...] = 0.0
-                inner[...] = x[some, rows, cols].transpose(1, 2, 0, 3)
+            for run in runs:
+                self._gather(x[some], tiles, run)
             tiles[..., len(starts) * pictures :] = 0.0
             self.basis.forward(room, [part[:, some] for part in spectra])
 
         self.backend.share(transform, len(groups))
         return spectra
+
+    def _is_inside(self, column: int) -> bool:
+        """Tell whether the tile of an output column reads no padding at the left or right."""
+        left = column - self.geometry.padding
+        return left >= 0 and left + self.tiling.width <= self.geometry.width
+
+    def _gather(self, x: Array, tiles: Array, run: Run) -> None:
+        """Copy a run of tiles of `x` (c, H, W, N) into `tiles` (height, width, c, columns)."""
+        channels, height, width, pictures = x.shape
+        tiling = self.tiling
+        place = tiles[..., run.first * pictures : (run.first + run.count) * pictures]
+        place = place.reshape(tiling.height, tiling.width, channels, run.count, pictures)
+        top, left = run.row - self.geometry.padding, run.column - self.geometry.padding
+        rows = slice(max(top, 0), min(top + tiling.height, height))
+        cols = slice(max(left, 0), min(left + tiling.width, width))
+        source = x[:, rows, cols, :]
+        shape = (*source.shape[:2], run.count, *source.shape[2:])
+        step = tiling.out_width * x.strides[2]
+        windows = as_strided(source, shape, (*x.strides[:2], step, *x.strides[2:]), writeable=False)
+        inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+        if inner.shape != place.shape:
+            place[...] = 0.0
+        inner[...] = windows.transpose(1, 3, 0, 2, 4)
 
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
@@ -162,6 +181,7 @@ class Tiled:
         height, width = self.tiling.out_height, self.tiling.out_width
         columns = _columns(len(starts), pictures)
         groups = self._channel_groups(y.shape[0], columns)
+        runs = runs_of(starts, width)
         room_columns = (groups[0].stop - groups[0].start) * columns
 
         def transform(number: int) -> None:
@@ -169,9 +189,11 @@ class Tiled:
             tiles = self.basis.inverse([part[:, some] for part in products], room_columns)
             outputs = tiles[:height, :width].transpose(2, 0, 1, 3)
             finish(outputs, some)
-            for tile, (row, column) in enumerate(starts):
-                from_tile = outputs[..., tile * pictures : (tile + 1) * pictures]
-                y[some, row : row + height, column : column + width] = from_tile
+            for run in runs:
+                target = y[some, run.row : run.row + height, run.column : run.column + run.count * width]
+                target = target.reshape(*target.shape[:2], run.count, width, pictures)
+                from_run = outputs[..., run.first * pictures : (run.first + run.count) * pictures]
+                target[...] = from_run.reshape(*outputs.shape[:3], run.count, pictures).transpose(0, 1, 3, 2, 4)
 
         self.backend.share(transform, len(groups))
 
