@@ -48,6 +48,7 @@ class CpuBackend:
         self.threads = threads or _processors()
         self._pool: ThreadPoolExecutor | None = None
         self._blas: Any = None
+        self._blas_is_held = False
         self._local = threading.local()
         # FFTW's planner is one global thing: two threads must not plan at once.
         self._planning = threading.Lock()
@@ -62,10 +63,14 @@ class CpuBackend:
         count : int
             How many pieces.
         """
-        if self.threads == 1 or count <= 1:
-            for piece in range(count):
-                work(piece)
-            return
+        with self.one_blas_thread():
+            if self.threads == 1 or count <= 1:
+                for piece in range(count):
+                    work(piece)
+            else:
+                self._share(work, count)
+
+    def _share(self, work: Callable[[int], object], count: int) -> None:
         pieces = iter(range(count))  # `next` on a range iterator is atomic
 
         def worker() -> None:
@@ -94,13 +99,23 @@ class CpuBackend:
 
     @contextlib.contextmanager
     def one_blas_thread(self) -> Iterator[None]:
-        """Hold BLAS to one thread inside: `share` is what uses the others."""
+        """Hold BLAS to one thread inside: `share` is what uses the others.
+
+        May be nested; holding it around a whole run saves setting it for every step.
+        """
+        if self._blas_is_held:
+            yield
+            return
         if self._blas is None:
             from threadpoolctl import ThreadpoolController
 
             self._blas = ThreadpoolController()
-        with self._blas.limit(limits=1, user_api="blas"):
-            yield
+        self._blas_is_held = True
+        try:
+            with self._blas.limit(limits=1, user_api="blas"):
+                yield
+        finally:
+            self._blas_is_held = False
 
     def fourier_plan(self, height: int, width: int, columns: int) -> "FourierPlan":
         """Give this thread's plan for maps of one size, making it the first time.

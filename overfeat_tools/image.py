@@ -2,6 +2,7 @@
 
 import io
 import os
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,8 @@ def _full(data: bytes) -> Array:
         mode = file.metadata(index=0, exclude_applied=False).get("mode")
         # Pillow itself turns TIFF pictures.
         turned = data.startswith(_TIFF_MAGICS)
-        return np.asarray(file.read(index=0, rotate=not turned, mode=None if mode in _PLAIN_MODES else "RGB"))
+        options: dict[str, Any] = {} if mode in _PLAIN_MODES else {"mode": "RGB"}
+        return np.asarray(file.read(index=0, rotate=not turned, **options))
 
 
 def _draft(data: bytes, side: int) -> Array:

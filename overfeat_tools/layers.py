@@ -81,10 +81,11 @@ class Rectify:
         """Apply the layer to `x` itself.
 
         Multiplying by the mask is 17 times as fast as assigning through it, where every other value
-        is mispredicted; it leaves -0.0 behind, which would print as `-0`, hence the addition.
+        is mispredicted.  It is done on the bits: 0 times them is +0.0 for every value, where a product
+        of floats would leave -0.0 (which prints as `-0`) and nan behind.
         """
-        np.multiply(x, x > self.threshold, out=x)
-        x += np.float32(0.0)
+        bits = x.view(np.int32)
+        np.multiply(bits, x > self.threshold, out=bits)
 
     def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:  # noqa: ARG002 -- layers are called alike
         """Apply the layer."""

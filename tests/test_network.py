@@ -16,7 +16,7 @@ import pytest
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.classes import read_classes
 from overfeat_tools.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.network import ACCURATE, FAST, TOPOLOGIES, Network, Topology, describe, steps
+from overfeat_tools.network import ACCURATE, FAST, SPECTRA_LIMIT_BYTES, Network, Topology, describe, steps
 from overfeat_tools.output import map_text, rank
 from overfeat_tools.weights import file_bytes
 from tests import reference, synthetic_weights
@@ -133,7 +133,9 @@ def _fold(network: Network, x: Array) -> Iterator[Array]:
         yield x
 
 
-@pytest.fixture(scope="module", params=[(name, method) for name in TOPOLOGIES for method in METHODS], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(name, method) for name in ("fast", "accurate") for method in METHODS], ids="-".join
+)
 def network(request: pytest.FixtureRequest, open_network: Callable[..., Network]) -> Network:
     """Give each network with each method; one at a time, as spectra of full size take gigabytes."""
     return open_network(*request.param)
@@ -235,7 +237,7 @@ def test_top_classes_and_features_as_printed(network: Network) -> None:
 
 
 @pytest.mark.full_size
-@pytest.mark.parametrize("name", list(TOPOLOGIES))
+@pytest.mark.parametrize("name", ["fast", "accurate"])
 def test_results_of_runs_are_their_own(name: str, open_network: Callable[..., Network]) -> None:
     """The original's library gives views of its buffers: every result equals the last one."""
     network = open_network(name, "gemm")
@@ -265,14 +267,12 @@ def test_threads_and_float_pictures_agree(open_network: Callable[..., Network], 
 
 
 @pytest.mark.full_size
-@pytest.mark.xfail(strict=True, reason="no limit is set, and spectra are never given up")
 def test_spectra_of_many_picture_sizes_fit_in_memory(open_network: Callable[..., Network]) -> None:
     """A stream of pictures of all sizes must not fill the memory with spectra of every tile size.
 
     Only planned: spectra asked for become no more than a note of their size.
     """
     network = open_network("fast", "auto")
-    held = 0
     for side in range(231, 1200, 40):
         shapes = network.topology.shapes(side, side * 4 // 3)
         for number, convolution in network.convolutions.items():
@@ -280,8 +280,8 @@ def test_spectra_of_many_picture_sizes_fit_in_memory(open_network: Callable[...,
             geometry = convolution.geometry(height - 2 * convolution.padding, width - 2 * convolution.padding)
             for _ in range(40):
                 way = convolution.choose(1, geometry)
-                spectra = convolution._spectra  # noqa: SLF001 -- what is watched here
-                if way.spectra_bytes and way.key not in spectra:
-                    spectra[way.key] = [np.broadcast_to(np.uint8(0), way.spectra_bytes)]
-                    held += way.spectra_bytes
-    assert held < 4e9
+                if way.spectra_bytes:
+                    note: list[npt.NDArray[np.generic]] = [np.broadcast_to(np.uint8(0), way.spectra_bytes)]
+                    convolution._prepared(way, lambda note=note: note)  # type: ignore[misc]  # noqa: SLF001 -- as a call would
+        every = [part for c in network.convolutions.values() for parts in c._spectra.values() for part in parts]  # noqa: SLF001
+        assert sum(part.nbytes for part in every) <= SPECTRA_LIMIT_BYTES

@@ -187,7 +187,6 @@ def test_strict_stops_at_the_first(many: list[str]) -> None:
     assert (loop.answers, len(loop.errors)) == ([], 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the whole batch is refused where one picture at a time would do")
 @pytest.mark.parametrize("how", ["estimated", "met"])
 def test_a_batch_too_large_for_memory_is_run_in_parts(
     how: str, many: list[str], monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,6 @@ def test_missing_and_strange(tmp_path: Path) -> None:
         assert str(path) in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="the system's words keep their capital, and the cure is missing")
 def test_message_of_other_failures(file: Path) -> None:
     """Here a file where a folder should be; a message is lower case and says what to do."""
     with pytest.raises(WeightsError) as error:
@@ -79,7 +78,6 @@ def test_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert weights_folder() == Path("/home/somebody/.local/share/overfeat")
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="Path.home() raises RuntimeError: a traceback")
 def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container may run under a number that has neither name nor home."""
     for name in ("HOME", "OVERFEAT_DATA", "XDG_DATA_HOME"):

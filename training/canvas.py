@@ -115,9 +115,7 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
-def smooth_field(
-    rng: np.random.Generator, width: int, height: int, cells: tuple[int, int]
-) -> Field:
+def smooth_field(rng: np.random.Generator, width: int, height: int, cells: tuple[int, int]) -> Field:
     """Return smoothly varying values, about -1 to 1, from a coarse grid."""
     coarse = rng.uniform(-1, 1, (cells[1] + 1, cells[0] + 1)).astype(np.float32)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

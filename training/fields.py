@@ -20,10 +20,7 @@ def _ramp(canvas: Canvas, share: Field) -> Field:
     knots = np.linspace(0, 1, count)
     if count > 2:
         knots[1] = rng.uniform(0.3, 0.7)
-    channels = [
-        np.interp(share, knots, [colour[i] for colour in colours]).astype(np.float32)
-        for i in range(3)
-    ]
+    channels = [np.interp(share, knots, [colour[i] for colour in colours]).astype(np.float32) for i in range(3)]
     return np.stack(channels, axis=2)
 
 
@@ -80,9 +77,7 @@ def clouds(canvas: Canvas) -> Field:
     """Paint a plasma: clouds in two or three colours, or in all."""
     rng = canvas.rng
     if chance(rng, 0.45):
-        return _ramp(
-            canvas, _fractal(canvas) * np.float32(rng.uniform(0.18, 0.4)) + np.float32(0.5)
-        )
+        return _ramp(canvas, _fractal(canvas) * np.float32(rng.uniform(0.18, 0.4)) + np.float32(0.5))
     fields = [_fractal(canvas) for _ in range(3)]
     shared = rng.uniform(0, 0.7) if chance(rng, 0.5) else 0.0
     mixed = [(1 - shared) * f + shared * fields[0] for f in fields]
@@ -104,9 +99,7 @@ def noise(canvas: Canvas) -> Field:
     channels = 1 if chance(rng, 0.4) else 3
     style = rng.random()
     if style < 0.4:
-        values = rng.normal(rng.uniform(70, 185), rng.uniform(32, 90), (*size, channels)).astype(
-            np.float32
-        )
+        values = rng.normal(rng.uniform(70, 185), rng.uniform(32, 90), (*size, channels)).astype(np.float32)
     elif style < 0.7:
         low = rng.uniform(0, 80)
         values = rng.uniform(low, rng.uniform(low + 130, 255), (*size, channels)).astype(np.float32)

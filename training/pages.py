@@ -74,9 +74,7 @@ def _glyph(rng: np.random.Generator, size: int, pen: int) -> Image.Image:
     return image
 
 
-def _write_glyphs(
-    canvas: Canvas, image: Image.Image, lines: list[str], size: int, at: Field
-) -> None:
+def _write_glyphs(canvas: Canvas, image: Image.Image, lines: list[str], size: int, at: Field) -> None:
     """Write lines in an alphabet made up for this page alone."""
     rng = canvas.rng
     pen = max(round(size * rng.uniform(0.05, 0.13)), 1)

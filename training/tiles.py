@@ -91,9 +91,7 @@ def _tinted_bricks(canvas: Canvas, joints: Field, course: Field, column: Field) 
     rng = canvas.rng
     brick, mortar = palette(rng, 2, 55)
     if chance(rng, 0.4):
-        brick = np.array(
-            [rng.uniform(130, 200), rng.uniform(50, 90), rng.uniform(30, 70)], np.float32
-        )
+        brick = np.array([rng.uniform(130, 200), rng.uniform(50, 90), rng.uniform(30, 70)], np.float32)
         gray = rng.uniform(180, 240) if chance(rng, 0.8) else rng.uniform(0, 30)
         mortar = np.full(3, gray, np.float32)
     tints = rng.normal(0, rng.uniform(2, 13), (64, 64)).astype(np.float32)
@@ -113,9 +111,7 @@ def _carve(rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
         steps = [
             (dr, dc)
             for dr, dc in ((0, 1), (1, 0), (0, -1), (-1, 0))
-            if 0 <= row + dr < size
-            and 0 <= column + dc < size
-            and walls[2 * (row + dr) + 1, 2 * (column + dc) + 1]
+            if 0 <= row + dr < size and 0 <= column + dc < size and walls[2 * (row + dr) + 1, 2 * (column + dc) + 1]
         ]
         if not steps:
             stack.pop()
@@ -189,9 +185,7 @@ def polka_dots(canvas: Canvas) -> Field:
     return _coloured_dots(canvas, mask, rows, columns)
 
 
-def _coloured_dots(
-    canvas: Canvas, mask: Field, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> Field:
+def _coloured_dots(canvas: Canvas, mask: Field, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Field:
     """Paint dots in several colours, each apart from the ground."""
     rng = canvas.rng
     count = int(rng.integers(2, 7))

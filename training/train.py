@@ -33,9 +33,7 @@ _RUN_STRIDE: Final = 1_000_000
 _BATCH: Final = 128
 
 # Classes that are easily taken for each other are drawn twice as often.
-_HARD: Final = frozenset(
-    {"checkerboard", "grid", "polka dots", "concentric rings", "spiral", "star"}
-)
+_HARD: Final = frozenset({"checkerboard", "grid", "polka dots", "concentric rings", "spiral", "star"})
 _COUNTS: Final = tuple(2 if name in _HARD else 1 for name in CLASSES)
 
 
@@ -127,9 +125,7 @@ class Trainer:
         self.network = build(trainable=True) if begin is None else load_weights(begin).train()
         self.optimiser = torch.optim.AdamW(self.network.parameters(), plan.rate, weight_decay=0.02)
         steps = plan.rounds * plan.epochs * (plan.per_class * sum(_COUNTS) // _BATCH)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, plan.rate, total_steps=steps, pct_start=0.1
-        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, plan.rate, total_steps=steps, pct_start=0.1)
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.02)
 
     def go_through(self, pictures: Picture, labels: NDArray[np.int64]) -> float:
@@ -177,9 +173,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.003, help="highest learning rate")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--threads", type=int, default=2, help="threads that train")
-    parser.add_argument(
-        "--bfloat16", action="store_true", help="multiply in bfloat16, if the processor can"
-    )
+    parser.add_argument("--bfloat16", action="store_true", help="multiply in bfloat16, if the processor can")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)

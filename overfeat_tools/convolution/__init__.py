@@ -126,7 +126,7 @@ class Convolution:
         one picture never waits for spectra that only a long stream pays back.
         """
         found = self._candidates(pictures, geometry)
-        ready = next(way for way in found if not way.spectra_bytes or way.key in self._spectra)
+        ready = next((way for way in found if not way.spectra_bytes or way.key in self._spectra), found[0])
         if self.method != "auto":
             return next((way for way in found if way is ready or self._fits(way)), ready)
         best, gain = ready, 0.0
