@@ -110,7 +110,7 @@ def photographs(bench: Bench, topology: Topology) -> Iterator[Row]:
     yield Row(
         f"{topology.name}, of-classify *.jpg, {len(paths)} photographs 1600x1088",
         rate(len(paths), samples["ours"]),
-        rate(len(paths), samples["peer"]) + " (convert | of-classify)",
+        rate(len(paths), samples["peer"]) + " (convert, piped)",
         median_ratio(samples["peer"], samples["ours"]),
         at_least=True,
         target=2.0,
