@@ -1,0 +1,158 @@
+"""ONNX Runtime as the peer: the same networks with the same weights as ONNX models.
+
+A model is a small file beside a copy of the weight file, which it refers to as external data: ONNX
+Runtime then maps the weights instead of parsing half a gigabyte, and models of several layers share
+them.  Models take any number and size of pictures.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from overfeat_tools.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.network import Topology
+
+Array = npt.NDArray[Any]
+
+_SAMPLE_BYTES = 1 << 20
+# Old enough for every ONNX Runtime of these years.
+_OPSET, _IR_VERSION = 17, 8
+
+
+class OnnxPeer:
+    """A network in ONNX Runtime, up to one layer.
+
+    Calling it with pictures (N, 3, H, W) float32 gives [softmax, logits], or [layer] for an earlier layer.
+    """
+
+    def __init__(self, topology: Topology, weights: Path, cache: Path, threads: int, last: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Its threads may spin while it works, but not into the other side's turn.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        model = ensure_model(topology, weights, cache, last)
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, pictures: Array) -> list[Array]:
+        """Run a batch."""
+        return list(self._session.run(None, {"pictures": pictures}))
+
+    def in_batches(self, pictures: Array, batch: int) -> list[Array]:
+        """Run pictures in batches of a size; give what the last one gave."""
+        for start in range(0, len(pictures), batch):
+            result = self(pictures[start : start + batch])
+        return result
+
+
+def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | None = None) -> Path:
+    """Make the model of a network up to a layer unless it is there; give its path."""
+    folder = cache / "onnx" / f"{topology.name}-{_fingerprint(weights)}"
+    model = folder / f"{topology.name}{'' if last is None else f'-layer{last}'}.onnx"
+    copy = folder / weights.name
+    if not copy.exists() or copy.stat().st_size != weights.stat().st_size:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = copy.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        try:
+            os.link(weights.resolve(), part)
+        except OSError:  # another file system
+            shutil.copyfile(weights, part)
+        part.replace(copy)
+    if not model.exists():
+        part = model.with_suffix(".part")
+        part.write_bytes(_model(topology, weights.name, topology.last_layer if last is None else last))
+        part.replace(model)
+    return model
+
+
+def _fingerprint(weights: Path) -> str:
+    """Tell weight files apart by size, start and end: reading it all would take a second each time."""
+    size = weights.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with weights.open("rb") as file:
+        digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(-_SAMPLE_BYTES, os.SEEK_END)
+        digest.update(file.read())
+    return digest.hexdigest()[:12]
+
+
+def _model(topology: Topology, weight_file: str, last: int) -> bytes:
+    graph = _Graph(weight_file)
+    kernels = iter(topology.kernel_shapes)
+    pad, outputs = 0, []
+    for number, layer in enumerate(topology.layers[: last + 1]):
+        match layer:
+            case Normalise():
+                graph.add("Sub", graph.constant("mean", layer.mean))
+                graph.add("Div", graph.constant("deviation", layer.deviation))
+            case Pad():
+                pad = layer.width
+            case Convolve():
+                shape = next(kernels)
+                parameters = graph.mapped(f"weight{number}", shape), graph.mapped(f"bias{number}", shape[:1])
+                graph.add("Conv", *parameters, strides=[layer.stride] * 2, pads=[pad] * 4)
+                pad = 0
+            case Rectify():
+                graph.add("Relu")
+            case MaxPool():
+                graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
+            case Softmax():
+                outputs.append(graph.value)
+                graph.add("Softmax", axis=1)
+    return graph.model(topology.name, [graph.value, *outputs])
+
+
+class _Graph:
+    """A chain of operations under construction; `value` is the name of the last one's result."""
+
+    def __init__(self, weight_file: str) -> None:
+        self.value = "pictures"
+        self._weight_file, self._offset = weight_file, 0
+        self._nodes: list[Any] = []
+        self._tensors: list[Any] = []
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> None:  # noqa: ANN401 -- whatever onnx takes
+        """Apply an operation to the last value."""
+        from onnx import helper
+
+        value = f"value{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, [self.value, *inputs], [value], **attributes))
+        self.value = value
+
+    def constant(self, name: str, number: float) -> str:
+        """Add a number; give its name."""
+        from onnx import numpy_helper
+
+        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32), name))
+        return name
+
+    def mapped(self, name: str, shape: tuple[int, ...]) -> str:
+        """Add the next tensor of the weight file; give its name."""
+        from onnx import TensorProto
+
+        tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        length = 4 * math.prod(shape)
+        for key, entry in (("location", self._weight_file), ("offset", self._offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(entry))
+        self._offset += length
+        self._tensors.append(tensor)
+        return name
+
+    def model(self, name: str, outputs: list[str]) -> bytes:
+        """Give the finished file."""
+        from onnx import TensorProto, helper
+
+        pictures = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, "h", "w"])
+        results = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
+        graph = helper.make_graph(self._nodes, name, [pictures], results, self._tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+        return bytes(model.SerializeToString())
