@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
-from overfeat_tools.convolution.product import multiply, row_blocks
+from overfeat_tools.convolution.product import FEW_COLUMNS, multiply, row_blocks
 from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
@@ -163,14 +163,17 @@ class Tiled:
         """Multiply element by element: arrays (elements, K, columns)."""
         empty = self.backend.xp.empty
         products = [empty((*u.shape[:2], v.shape[2]), u.dtype) for u, v in zip(kernels, spectra, strict=True)]
-        rows = row_blocks(self.geometry.kernels, spectra[0].shape[2], self.backend)
+        columns = spectra[0].shape[2]
+        few = columns <= FEW_COLUMNS
+        rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
+        terms = self.geometry.channels if few else _TERMS
         work = [(part, element, some) for part, u in enumerate(kernels) for element in range(len(u)) for some in rows]
         pieces = self.backend.pieces(len(work))
 
         def multiply_some(number: int) -> None:
             for part, element, some in work[pieces[number]]:
                 out = products[part][element, some]
-                multiply(kernels[part][element, some], spectra[part][element], out, _TERMS, self.backend)
+                multiply(kernels[part][element, some], spectra[part][element], out, terms, self.backend)
 
         self.backend.share(multiply_some, len(pieces))
         return products
