@@ -23,9 +23,11 @@ HEAD_BYTES = 512  # enough to know an archive by
 _CHUNK = 1 << 20
 _COMPRESSED_CHUNK = 1 << 18
 _MOST_MEMBERS = 10_000
-_MOST_HEADER_BYTES = 1 << 20
+_MOST_HEADER_BYTES = 1 << 17
 _MOST_LAYERS = 2  # of gzip: a server may have put one around a tgz
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_LEAST_GZIP_BYTES = 18
+_CUT = "it is cut short"
 _BY_HAND = "unpack it, and name the folder with --from"
 
 Release = Callable[[int], None]
@@ -82,6 +84,8 @@ def unpack(
             match guess(head):
                 case "gzip" if layers < _MOST_LAYERS:
                     if layers == 0:
+                        if size < _LEAST_GZIP_BYTES:
+                            raise EOFError(_CUT)
                         file.seek(size - 4)
                         size = struct.unpack("<I", file.read(4))[0]  # how gzip tells what it holds
                         file.seek(0)
@@ -163,8 +167,7 @@ def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     while not inflate.eof and (out := inflate.decompress(inflate.unconsumed_tail, _CHUNK)):
         yield out
     if begun and not inflate.eof:
-        message = "it is cut short"
-        raise EOFError(message)
+        raise EOFError(_CUT)
 
 
 def _base(name: str) -> str:
@@ -332,7 +335,6 @@ def _exactly(read: Callable[[int], bytes], size: int) -> Iterator[bytes]:
     while size:
         chunk = read(min(size, _CHUNK))
         if not chunk:
-            message = "it is cut short"
-            raise EOFError(message)
+            raise EOFError(_CUT)
         size -= len(chunk)
         yield chunk

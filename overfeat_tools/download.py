@@ -20,6 +20,7 @@ from overfeat_tools.store import Part, Store, disk, puncher
 from overfeat_tools.transport import shown
 
 _SLACK = 16 << 20  # free space that is left alone
+_EXTRA = 256 << 20  # an archive may hold this much besides, and twice the weights
 _READ = 1 << 20
 _AHEAD = 8  # chunks decompressed before they are written
 _SUBFOLDERS = ("", "data/default", "default")  # where the original kept them
@@ -119,6 +120,7 @@ class Download:
                 records[file.name] = _record(file, digest, "found installed")
                 self.store.record(records)
             self.tell(f"{file.network}: {path} is installed, and whole")
+        self.store.sweep([file.name for file in wanted])
         return wanted
 
     def obtain(self, sources: Sequence[Source], wanted: Sequence[WeightFile], *, partly: bool = False) -> None:
@@ -141,7 +143,7 @@ class Download:
             The disk is full, or can't be written.
         """
         left = list(wanted)
-        for source in sources:
+        for source in sources if wanted else ():
             self.tell(f"from {source.shown} ({source.what})")
             try:
                 done = self._from_source(source, left)
@@ -177,10 +179,10 @@ class Download:
         return self._from_url(source.place, files)
 
     def _from_url(self, url: str, files: Sequence[WeightFile]) -> list[WeightFile]:
-        part = self.store.part(url)
+        part = self.store.part(url, [file.name for file in files])
         self._room(None, part.size, files)
         fetch = Fetch(
-            url, part, frozenset(file.size for file in files), 2 * sum(file.size for file in self.files) + (256 << 20),
+            url, part, frozenset(file.size for file in files), 2 * sum(file.size for file in self.files) + _EXTRA,
             lambda coming, here: self._room(coming, here, files), self.patience, self.tell, self.progress,
         )  # fmt: skip
         while True:

@@ -20,6 +20,8 @@ from overfeat_tools.weights import KernelShape, file_bytes
 _LEAST_SPREAD = 1e-6
 _MOST_SPREAD = 10.0
 _MOST_BIAS = 100.0
+_MOST_ZEROS = 1 << 18  # in a row: a unit may be dead, but 1 MB of zeros is a hole in the file
+_STEP = 1 << 16  # numbers looked at in one go: these stay in the cache
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Inspection:
         self._sections = _sections(file.shapes)
         self._what, self._limits, self._left = next(self._sections)
         self._count, self._square = 0, 0.0
+        self._zeros = 0
 
     def feed(self, chunk: bytes | memoryview) -> None:
         """Look at the next bytes.
@@ -74,11 +77,15 @@ class Inspection:
         numbers = np.frombuffer(whole, "<f4", len(whole) // 4)
         self._rest = bytes(whole[4 * len(numbers) :])
         while len(numbers):
-            part, numbers = numbers[: self._left], numbers[self._left :]
+            step = min(self._left, _STEP)
+            part, numbers = numbers[:step], numbers[step:]
             with np.errstate(all="ignore"):
                 self._square += float(np.dot(part, part))
             if not math.isfinite(self._square):
                 self._refuse("not finite" if not np.isfinite(part).all() else "far too large")
+            self._zeros = 0 if part.any() else self._zeros + len(part)
+            if self._zeros >= _MOST_ZEROS:
+                self._refuse("zeros for a long stretch")
             self._count += len(part)
             self._left -= len(part)
             if not self._left:

@@ -94,8 +94,8 @@ class Bar:
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
 
-    def begin(self, what: str, total: int | None, done: int = 0, *, brief: bool = False) -> None:
-        """Show the bar."""
+    def begin(self, what: str, total: int | None, done: int = 0, *, brief: bool = False) -> None:  # noqa: ARG002
+        """Show the bar, of a brief job too."""
         self.end()
         self._bar = self._make()
         self._task = self._bar.add_task(what, total=total, completed=done)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,10 +41,19 @@ def disk(path: Path) -> Iterator[None]:
 
 
 class Part:
-    """What is there of a download that isn't finished, with what is known of the whole."""
+    """What is there of a download that isn't finished, with what is known of the whole.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : Path
+        Where it is kept; its state lies beside it.
+    names : sequence of str
+        The files that it is fetched for.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.path = path
+        self._names = list(names)
         self._state = path.with_suffix(".json")
         self.total: int | None = None
         self.validator: str | None = None
@@ -123,7 +132,9 @@ class Part:
         self.total, self.validator, self._complete = None, None, False
 
     def _save(self) -> None:
-        text = json.dumps({"total": self.total, "validator": self.validator, "complete": self._complete})
+        text = json.dumps(
+            {"total": self.total, "validator": self.validator, "complete": self._complete, "for": self._names}
+        )
         with disk(self._state):
             temporary = self._state.with_suffix(".new")
             temporary.write_text(text)
@@ -183,9 +194,18 @@ class Store:
             self.scratch.rmdir()  # unless a part is in it
         os.close(self._descriptor)
 
-    def part(self, url: str) -> Part:
-        """Give what is there of a URL."""
-        return Part(self.scratch / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part")
+    def part(self, url: str, names: Sequence[str]) -> Part:
+        """Give what is there of a URL, which is to give the files named."""
+        return Part(self.scratch / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part", names)
+
+    def sweep(self, wanted: Collection[str]) -> None:
+        """Remove the parts whose files are all there: this was ended between installing and removing."""
+        for state in self.scratch.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+                names = json.loads(state.read_bytes()).get("for")
+                if names and not any(name in wanted or not (self.folder / name).exists() for name in names):
+                    state.with_suffix(".part").unlink(missing_ok=True)
+                    state.unlink()
 
     def clear(self) -> None:
         """Remove all that is unfinished."""
