@@ -114,11 +114,19 @@ def kill_at_random_moments(url: str, root: Path, rounds: int, longest_seconds: f
 
 _DOWNLOAD = policy.Download
 
+
+def _without_fsync() -> None:
+    """What a killed process wrote the system still has; on a busy disk, waiting for it takes minutes."""
+    os.fsync = lambda _: None
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["stop-at-any-step", url, root, number]:
+            _without_fsync()
             print(stop_at_any_step(url, Path(root), int(number)))  # noqa: T201
         case ["kill-at-random-moments", url, root, rounds, seconds]:
+            _without_fsync()
             print(kill_at_random_moments(url, Path(root), int(rounds), float(seconds)))  # noqa: T201
         case _:
             _command()

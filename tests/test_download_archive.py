@@ -151,6 +151,11 @@ HARMFUL = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
+
+
 @pytest.mark.parametrize("kind", HARMFUL)
 def test_harmful(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "archive"
