@@ -23,6 +23,7 @@ HEAD_BYTES = 512  # enough to know an archive by
 _CHUNK = 1 << 20
 _COMPRESSED_CHUNK = 1 << 18
 _MOST_MEMBERS = 10_000
+_MOST_GZIP_MEMBERS = 100_000  # programs that compress in parallel make one of every 64 kB
 _MOST_HEADER_BYTES = 1 << 17
 _MOST_LAYERS = 2  # of gzip: a server may have put one around a tgz
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -152,7 +153,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Decompress gzip, member after member; its checksum is verified by zlib."""
     inflate = zlib.decompressobj(wbits=31)
-    begun = False
+    members = 0
     for chunk in chunks:
         rest = chunk
         while rest:
@@ -160,13 +161,14 @@ def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 if not rest.lstrip(b"\0"):
                     break  # padding, as on tapes
                 inflate = zlib.decompressobj(wbits=31)
-            begun = True
+                members += 1
+                _bounded(members, _MOST_GZIP_MEMBERS)
             if out := inflate.decompress(rest, _CHUNK):
                 yield out
             rest = inflate.unconsumed_tail or inflate.unused_data
     while not inflate.eof and (out := inflate.decompress(inflate.unconsumed_tail, _CHUNK)):
         yield out
-    if begun and not inflate.eof:
+    if not inflate.eof:
         raise EOFError(_CUT)
 
 
@@ -325,9 +327,9 @@ def _admit(file: WeightFile, size: int, given: set[str]) -> None:
         raise ValueError(message)
 
 
-def _bounded(count: int) -> None:
-    if count >= _MOST_MEMBERS:
-        message = f"it has more than {_MOST_MEMBERS} members"
+def _bounded(count: int, most: int = _MOST_MEMBERS) -> None:
+    if count >= most:
+        message = f"it has more than {most} members"
         raise ValueError(message)
 
 

@@ -58,7 +58,10 @@ SOURCES = (
 
 def chosen_sources(named: str | None) -> tuple[tuple[Source, ...], bool]:
     """Give the sources to try, and whether the user named them: `--from`, else `$OVERFEAT_URL`, else those known."""
-    if named:
+    if named is not None:
+        if not named:
+            message = "--from: a file, a folder or a URL expected, nothing given"
+            raise UsageError(message)
         return (Source(named, "named with --from"),), True
     if place := os.environ.get("OVERFEAT_URL"):
         return (Source(place, "named by $OVERFEAT_URL"),), True
@@ -146,7 +149,7 @@ class Download:
         for source in sources if wanted else ():
             self.tell(f"from {source.shown} ({source.what})")
             try:
-                done = self._from_source(source, left)
+                done = self._from_source(source, left, partly=partly)
             except (DownloadError, WeightsError) as error:
                 if len(sources) == 1:
                     raise
@@ -168,15 +171,28 @@ class Download:
         message = f"none of {len(sources)} sources gave {missing}; name a file, folder or URL that has it with --from"
         raise DownloadError(message)
 
-    def _from_source(self, source: Source, files: Sequence[WeightFile]) -> list[WeightFile]:
+    def _from_source(self, source: Source, files: Sequence[WeightFile], *, partly: bool) -> list[WeightFile]:
         """Install what a source has; give what that was."""
         if not source.remote:
             self._room(None, 0, files)
             finished = self._unpacked(_local_streams(Path(source.place), files), source.shown, files)
             return self._install(finished, str(Path(source.place).absolute()))
         if source.place.endswith("/"):
-            return [file for each in files for file in self._from_url(source.place + each.name, [each])]
+            return self._from_folder(source.place, files, partly=partly)
         return self._from_url(source.place, files)
+
+    def _from_folder(self, url: str, files: Sequence[WeightFile], *, partly: bool) -> list[WeightFile]:
+        done: list[WeightFile] = []
+        problem: OverfeatError | None = None
+        for file in files:
+            try:
+                done += self._from_url(url + file.name, [file])
+            except (DownloadError, WeightsError) as error:
+                self.tell(f"{file.name}: {error}")
+                problem = error
+        if problem is not None and not (done and partly):
+            raise problem
+        return done
 
     def _from_url(self, url: str, files: Sequence[WeightFile]) -> list[WeightFile]:
         part = self.store.part(url, [file.name for file in files])
@@ -185,19 +201,20 @@ class Download:
             url, part, frozenset(file.size for file in files), 2 * sum(file.size for file in self.files) + _EXTRA,
             lambda coming, here: self._room(coming, here, files), self.patience, self.tell, self.progress,
         )  # fmt: skip
-        while True:
+        for last in (False, True):
             joined = fetch.run()
             try:
                 done = self._install(self._from_part(part, shown(url), files), shown(url))
             except WeightsError as error:
                 part.clear()
-                if not joined:
+                if last or not joined:
                     raise
                 # It was put together from pieces: they may not have belonged together.
                 self.tell(f"{error}; fetching it once more in one piece")
             else:
                 part.clear()
                 return done
+        raise AssertionError
 
     def _from_part(self, part: Part, where: str, files: Sequence[WeightFile]) -> list[_Finished]:
         """Get the files out of a finished download, which may itself be one."""

@@ -4,6 +4,7 @@ The part that is there is gone on with, if the server says that the file is stil
 or date) and the last bytes that are there come again.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -84,7 +85,7 @@ class Fetch:
                 try:
                     self._once(transport, whole_only=whole_only)
                 except RangeError as error:
-                    problem, whole_only = error, True
+                    problem, whole_only, reached = error, True, True
                 except CutError as error:
                     problem, wait = error, error.wait_seconds
                     reached = reached or not isinstance(error, UnreachableError)
@@ -118,6 +119,7 @@ class Fetch:
                     message = "the file on the server has changed"
                     raise RangeError(message)
                 head = head[_OVERLAP:]
+                part.total = answer.total
             else:
                 head = _take(chunks, HEAD_BYTES)
                 self._judge(answer, head)
@@ -155,9 +157,9 @@ class Fetch:
         self.progress.begin(shown(self.url).rpartition("/")[2][-40:] or "download", self.part.total, size)
         mark, deadline = size, time.monotonic() + self.patience.stall_seconds
         with self.part.appending() as append:
-            while head:
-                append(head)
-                size += len(head)
+            for chunk in itertools.chain([head], chunks):
+                append(chunk)
+                size += len(chunk)
                 if size > self.limit:
                     self.part.clear()
                     message = f"more than {self.limit} bytes came: too many for the weights"
@@ -168,14 +170,15 @@ class Fetch:
                         message = f"only {size - mark} bytes came in {self.patience.stall_seconds:.0f} s"
                         raise CutError(message)
                     mark, deadline = size, time.monotonic() + self.patience.stall_seconds
-                head = next(chunks, b"")
 
 
 def _take(chunks: Iterator[bytes], count: int) -> bytes:
     """Take chunks until there are so many bytes, or no more."""
     taken = b""
-    while len(taken) < count and (chunk := next(chunks, b"")):
+    for chunk in chunks:
         taken += chunk
+        if len(taken) >= count:
+            break
     return taken
 
 

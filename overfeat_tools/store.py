@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -196,7 +197,9 @@ class Store:
 
     def part(self, url: str, names: Sequence[str]) -> Part:
         """Give what is there of a URL, which is to give the files named."""
-        return Part(self.scratch / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part", names)
+        return Part(
+            self.scratch / f"{hashlib.sha256(url.encode(errors='surrogateescape')).hexdigest()[:16]}.part", names
+        )
 
     def sweep(self, wanted: Collection[str]) -> None:
         """Remove the parts whose files are all there: this was ended between installing and removing."""
@@ -253,7 +256,7 @@ class Store:
 def puncher(path: Path) -> Callable[[int], None] | None:
     """Make a function that gives the space of the first bytes of a file back; None where that can't be done."""
     library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "fallocate"):
+    if sys.maxsize < 1 << 32 or not hasattr(library, "fallocate"):
         return None
     library.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 

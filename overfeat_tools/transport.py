@@ -53,7 +53,10 @@ class Answer:
 
 def shown(url: str) -> str:
     """Give a URL for messages and records: without user name and password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that makes no sense"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
@@ -133,7 +136,7 @@ def _translated() -> Iterator[None]:
     except httpx.TooManyRedirects as error:
         message = f"redirected more than {_MOST_REDIRECTS} times"
         raise DownloadError(message) from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
         raise DownloadError(_line(error)) from error
 
 

@@ -5,8 +5,10 @@ A route is a function of the request's handler; those here misbehave as real ser
 
 import contextlib
 import functools
+import hashlib
 import http.server
 import io
+import json
 import re
 import socket
 import struct
@@ -30,7 +32,7 @@ FAST = WeightFile("fast", "net_weight_0", [(32, 16, 9, 9), (64, 32, 3, 3)])
 ACCURATE = WeightFile("accurate", "net_weight_1", [(40, 16, 8, 8), (64, 40, 3, 3)])
 FILES = (FAST, ACCURATE)
 IMPATIENT = Patience(
-    tries=4, gain_bytes=1, first_pause_seconds=0.0, connect_seconds=2.0, read_seconds=2.0, stall_seconds=2.0,
+    tries=4, gain_bytes=1, first_pause_seconds=0.0, connect_seconds=20.0, read_seconds=20.0, stall_seconds=20.0,
     stall_bytes=10,
 )  # fmt: skip
 _BLOCK = 16 << 10
@@ -231,6 +233,15 @@ def installed(folder: Path) -> set[str]:
             assert (folder / file.name).read_bytes() == weights(file.name), "a wrong weight file was installed"
     assert names <= {"net_weight_0", "net_weight_1", "manifest.json", ".download"}, names
     return names & {"net_weight_0", "net_weight_1"}
+
+
+def whole(folder: Path) -> None:
+    """Assert that both are installed and recorded, and nothing is left over."""
+    assert installed(folder) == {"net_weight_0", "net_weight_1"}
+    assert listing(folder) == ["manifest.json", "net_weight_0", "net_weight_1"]
+    records = json.loads((folder / "manifest.json").read_text())
+    for name in installed(folder):
+        assert records[name]["sha256"] == hashlib.sha256(weights(name)).hexdigest()
 
 
 def listing(folder: Path) -> list[str]:

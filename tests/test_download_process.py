@@ -18,7 +18,7 @@ from tests.loopback import content, fixed, installed, listing, remains, serving,
 ROOT = Path(__file__).parent.parent
 BOTH = {"net_weight_0", "net_weight_1"}
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
-SECONDS = 30
+SECONDS = 120  # far more than it takes: a machine may be busy
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -134,9 +134,9 @@ def test_interrupted_and_run_again(tmp_path: Path) -> None:
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Killed again and again, it still gets there; at no moment is there a wrong file."""
     with serving(a=content(tgz(), seconds=0.3)) as server:
-        status, out, errors = run_sweep("kill-at-random-moments", server.url("/a"), str(tmp_path), "24", "0.5")
+        status, out, errors = run_sweep("kill-at-random-moments", server.url("/a"), str(tmp_path), "20", "0.5")
     assert status == 0, errors
-    assert int(out) >= 12, "it was done already when it was killed"
+    assert int(out) >= 10, "it was done already when it was killed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -150,7 +150,7 @@ def test_stopped_at_any_step(tmp_path: Path, number: int) -> None:
 
 def run_sweep(*arguments: str) -> tuple[int, str, str]:
     process = start(*arguments)
-    out, errors = process.communicate(timeout=2 * SECONDS)
+    out, errors = process.communicate(timeout=SECONDS)
     assert "Traceback" not in errors, errors
     return process.returncode, out, errors
 

@@ -1,7 +1,7 @@
 """of-download: get the weights, surely."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def download(
     What is installed already is checked. A download that was cut off goes on where it stopped.
     """
     pins = _pins(sums)
-    if (listed and (verify or source or pins)) or (verify and source):
+    if (listed and (verify or source is not None or pins)) or (verify and source is not None):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
     from overfeat_tools.weights import weights_folder
@@ -154,12 +154,8 @@ def _list(place: Path, files: "Sequence[WeightFile]") -> int:
     return 0
 
 
-def _teller(*, quiet: bool) -> "functools.partial[None]":
-    return functools.partial(cli.say, PROGRAM) if not quiet else functools.partial(_nothing)
-
-
-def _nothing(message: str) -> None:
-    """Say nothing."""
+def _teller(*, quiet: bool) -> Callable[[str], None]:
+    return (lambda _: None) if quiet else functools.partial(cli.say, PROGRAM)
 
 
 main = cli.entry(PROGRAM, download)
