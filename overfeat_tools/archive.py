@@ -28,6 +28,7 @@ _MOST_HEADER_BYTES = 1 << 17
 _MOST_LAYERS = 2  # of gzip: a server may have put one around a tgz
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _LEAST_GZIP_BYTES = 18
+_TEXT_BYTES = b"\t\n\f\r" + bytes(range(32, 256))
 _CUT = "it is cut short"
 _BY_HAND = "unpack it, and name the folder with --from"
 
@@ -48,7 +49,9 @@ def guess(head: bytes) -> str:
         or head[:4] in (b"Rar!", b"\x28\xb5\x2f\xfd")
     ):
         return "other archive"
-    return "page" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" else ""
+    # A number of a weight file may begin with any byte: a page is text all through.
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return "page" if text[:1] == b"<" and not text.translate(None, _TEXT_BYTES) else ""
 
 
 def unpack(

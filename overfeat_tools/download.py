@@ -1,7 +1,6 @@
-"""Where the weights come from, in which order, and what has to hold before they are installed."""
+"""From sources to installed weights: what is tried, and what has to hold before anything is installed."""
 
 import datetime as dt
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from overfeat_tools.fetch import Fetch, Patience
 from overfeat_tools.inspection import Inspection, WeightFile
 from overfeat_tools.manifest import Record
 from overfeat_tools.progress import Progress
+from overfeat_tools.sources import Source
 from overfeat_tools.store import Part, Store, disk, puncher
 from overfeat_tools.transport import shown
 
@@ -26,46 +26,8 @@ _AHEAD = 8  # chunks decompressed before they are written
 _SUBFOLDERS = ("", "data/default", "default")  # where the original kept them
 
 
-@dataclass(frozen=True)
-class Source:
-    """A place the weights may be had from: a URL or a path, and what is known of it."""
-
-    place: str
-    what: str
-
-    @property
-    def remote(self) -> bool:
-        """Whether it is a URL."""
-        return self.place.partition("://")[0].lower() in ("http", "https")
-
-    @property
-    def shown(self) -> str:
-        """Its name in messages."""
-        return shown(self.place) if self.remote else self.place
-
-
-_NYU = "http://cilvr.cs.nyu.edu/lib/exe/fetch.php?media=overfeat:overfeat-weights.tgz"
-_NYU_NEW = "http://cilvr.nyu.edu/lib/exe/fetch.php?media=overfeat:overfeat-weights.tgz"
-_ARCHIVED = "https://web.archive.org/web/2id_/"
-SOURCES = (
-    Source(_NYU, "the authors' server, as their own script has it"),
-    Source(_NYU_NEW, "the same server under its later name"),
-    Source(_ARCHIVED + _NYU, "the Internet Archive's latest copy of the first"),
-    Source(_ARCHIVED + _NYU_NEW, "the Internet Archive's latest copy of the second"),
-    Source("https://www.dropbox.com/s/9brp4f5spheybwo/net_weights.zip?dl=1", "a copy that a user once shared"),
-)
-
-
-def chosen_sources(named: str | None) -> tuple[tuple[Source, ...], bool]:
-    """Give the sources to try, and whether the user named them: `--from`, else `$OVERFEAT_URL`, else those known."""
-    if named is not None:
-        if not named:
-            message = "--from: a file, a folder or a URL expected, nothing given"
-            raise UsageError(message)
-        return (Source(named, "named with --from"),), True
-    if place := os.environ.get("OVERFEAT_URL"):
-        return (Source(place, "named by $OVERFEAT_URL"),), True
-    return SOURCES, False
+class _SumError(WeightsError):
+    """A file may well be whole, but has not got the sum that it should have."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +167,12 @@ class Download:
             joined = fetch.run()
             try:
                 done = self._install(self._from_part(part, shown(url), files), shown(url))
+            except _SumError:
+                # All of it came: it is kept, in case that it was the sum that was wrong.
+                if last or not joined:
+                    raise
+                part.clear()
+                self.tell("these are not the weights expected; fetching them once more")
             except WeightsError as error:
                 part.clear()
                 if last or not joined:
@@ -333,14 +301,14 @@ def _compare(file: WeightFile, digest: str, where: str, records: dict[str, Recor
     """Compare with what was asked for, and with what was there first."""
     if pins and digest not in pins:
         message = f"{where}: sha256 {digest}, not as given with --sha256"
-        raise WeightsError(message)
+        raise _SumError(message)
     record = records.get(file.name)
     if record is not None and record.sha256 != digest:
         message = (
             f"{where}: sha256 {digest}, but {record.sha256} was installed on {record.installed}; if you trust the new "
             f"one, delete {manifest.NAME} beside the weights"
         )
-        raise WeightsError(message)
+        raise _SumError(message)
 
 
 def _record(file: WeightFile, digest: str, source: str) -> Record:

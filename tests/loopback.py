@@ -22,10 +22,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from overfeat_tools.download import Download, Source
+from overfeat_tools.download import Download
 from overfeat_tools.fetch import Patience
 from overfeat_tools.inspection import WeightFile
 from overfeat_tools.progress import Silence
+from overfeat_tools.sources import Source
 from overfeat_tools.store import Store
 
 FAST = WeightFile("fast", "net_weight_0", [(32, 16, 9, 9), (64, 32, 3, 3)])

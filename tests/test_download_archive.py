@@ -260,3 +260,12 @@ def test_what_does_not_look_like_weights(
     with pytest.raises(WeightsError, match=reason):  # noqa: PT012 -- some are seen at the end only
         inspection.feed(change(weights(FAST.name)))
         inspection.finish()
+
+
+@pytest.mark.parametrize("first", [b"<", b"\n<", b"\xef\xbb\xbf<", b" <!D"])
+def test_weights_may_begin_with_any_byte(tmp_path: Path, first: bytes) -> None:
+    """A weight file that begins as a web page does is still one."""
+    body = first + weights(FAST.name)[len(first) :]
+    (tmp_path / "it").write_bytes(body)
+    get(tmp_path / "w", str(tmp_path / "it"), files=(FAST,))
+    assert (tmp_path / "w" / FAST.name).read_bytes() == body

@@ -61,6 +61,7 @@ def test_pin(tmp_path: Path) -> None:
             get(tmp_path, server.url("/a"), pins=frozenset({"0" * 64}))
         assert installed(tmp_path) == set()
         get(tmp_path, server.url("/a"), pins=right)
+        assert len(server.asked) == 1, "a wrong pin must not cost the download"
     whole(tmp_path)
 
 

@@ -150,7 +150,7 @@ def test_stopped_at_any_step(tmp_path: Path, number: int) -> None:
 
 def run_sweep(*arguments: str) -> tuple[int, str, str]:
     process = start(*arguments)
-    out, errors = process.communicate(timeout=SECONDS)
+    out, errors = process.communicate(timeout=5 * SECONDS)
     assert "Traceback" not in errors, errors
     return process.returncode, out, errors
 

@@ -77,8 +77,9 @@ def _get(
     place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], source: str | None, *, named: bool, yes: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
-    from overfeat_tools.download import Download, chosen_sources
+    from overfeat_tools.download import Download
     from overfeat_tools.progress import choose
+    from overfeat_tools.sources import chosen_sources
     from overfeat_tools.store import Store
 
     tell = _teller(quiet=quiet)
@@ -133,8 +134,8 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
 def _list(place: Path, files: "Sequence[WeightFile]") -> int:
     """Print what is installed, and where the weights may be had."""
     from overfeat_tools import manifest
-    from overfeat_tools.download import chosen_sources
     from overfeat_tools.output import table
+    from overfeat_tools.sources import chosen_sources
 
     output = cli.Output()
     records = manifest.read_manifest(place)
