@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from overfeat_tools.inspection import WeightFile
 
 PROGRAM = "of-download"
+NETWORKS = ("fast", "accurate")  # whose weights New York University published
 LICENCE = (
     "the weights are Copyright 2013 New York University, all rights reserved: free of charge for your internal "
     "research and evaluation only; not to be passed on or modified; without any warranty. "
@@ -55,13 +56,12 @@ def known_files(networks: Sequence[str] | None) -> "list[WeightFile]":
     from overfeat_tools.network import TOPOLOGIES
 
     for name in networks or ():
-        if name not in TOPOLOGIES:
-            message = f"no network is called {name}; there are {' and '.join(TOPOLOGIES)}"
+        if name not in NETWORKS:
+            message = f"no weights of {name} are to be fetched, only those of {' and '.join(NETWORKS)}"
             raise UsageError(message)
     return [
         WeightFile(topology.name, topology.weight_file, topology.kernel_shapes)
-        for name, topology in TOPOLOGIES.items()
-        if not networks or name in networks
+        for topology in (TOPOLOGIES[name] for name in NETWORKS if not networks or name in networks)
     ]
 
 
