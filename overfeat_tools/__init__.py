@@ -15,6 +15,8 @@ Bytes go one way; imports go one way, downwards; every outside library has one d
     3  image           decode picture files; scale and cut (imageio, Pillow)
     3  stream          the reader's thread; batches of what has arrived
     3  output          text, tsv, json, npy
+    3  download        get weights: policy; sources, fetch, archive, store under it
+    3  transport       HTTP (httpx);  progress: a bar (rich);  manifest, inspection: what is right
     2  layers          normalise, convolve, rectify, pool, pad, softmax: pure operations with shapes
     1  convolution/    plan a convolution, run it: products, Fourier tiles, Cook-Toom tiles
     0  backend         arrays, transforms, threads (pyfftw, threadpoolctl)

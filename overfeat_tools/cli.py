@@ -28,6 +28,14 @@ Device = Literal["auto", "cpu", "cuda"]
 Method = Literal["auto", "gemm", "fft", "cook-toom"]
 
 
+Folder = Annotated[
+    str | None,
+    typer.Option(
+        "-d", metavar="DIR", help="Folder with the weights. [default: $OVERFEAT_DATA, else the user's data folder]"
+    ),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
     """Which network to run, and how: the options of every command that runs one."""
@@ -36,12 +44,7 @@ class NetworkOptions:
         None
     )
     accurate: Annotated[bool, typer.Option("-l", help="The same as --net accurate.")] = False
-    folder: Annotated[
-        str | None,
-        typer.Option(
-            "-d", metavar="DIR", help="Folder with the weights. [default: $OVERFEAT_DATA, else the user's data folder]"
-        ),
-    ] = None
+    folder: Folder = None
     device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = "auto"
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, max=1024, help="Threads. [default: all processors]")
@@ -96,6 +99,30 @@ InputSize = Annotated[
     ),
 ]
 MapFormat = Annotated[Literal["text", "npy"], typer.Option("--format", help="What to print.")]
+
+Networks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NET", help="fast, accurate, or both. [default: both]", show_default=False),
+]
+WeightSource = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE|DIR|URL",
+        help="An archive or weight file, a folder, or another server. [default: $OVERFEAT_URL, else those known]",
+        show_default=False,
+    ),
+]
+ListInstalled = Annotated[bool, typer.Option("--list", help="Show what is installed, and the sources known.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check what is installed; fetch nothing.")]
+Sha256 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sha256", metavar="HEX", help="Accept only weight files with this sum; may be repeated.", show_default=False
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether the licence suits.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only, and the licence.")]
 
 
 def entry(name: str, command: Callable[..., int | None]) -> Callable[[], NoReturn]:
@@ -207,6 +234,24 @@ class Output:
 
 def _output_error(error: OSError) -> OverfeatError:
     return OverfeatError(f"standard output: {(error.strerror or str(error)).lower()}")
+
+
+def agreed(question: str) -> bool:
+    """Ask on the terminal; where there is none, nobody can be asked: yes.
+
+    Raises
+    ------
+    OverfeatError
+        The terminal went away.
+    """
+    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    try:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 -- this is where messages go
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except (OSError, ValueError) as error:
+        message = "the terminal went away"
+        raise OverfeatError(message) from error
 
 
 def input_files(files: list[str] | None) -> list[str]:

@@ -41,10 +41,25 @@ ALLOWED = {
     "image": {"backend", "errors", "pnm"},
     "stream": {"backend", "errors", "image", "pnm"},
     "pipeline": {"backend", "errors", "network", "stream"},
+    "transport": {"__init__", "errors"},
+    "progress": set(),
+    "sources": {"errors", "transport"},
+    "manifest": {"errors"},
+    "inspection": {"errors", "weights"},
+    "archive": {"errors", "inspection"},
+    "store": {"errors", "manifest"},
+    "fetch": {"archive", "errors", "progress", "store", "transport"},
+    "download": {
+        "archive", "errors", "fetch", "inspection", "manifest", "progress", "sources", "store", "transport",
+    },
     "cli": {"__init__", "errors"},
     "commands": set(),
     "commands.session": {"backend", "cli", "errors", "image", "network", "output", "pipeline", "stream"},
     "commands.classify": {"classes", "cli", "commands.session", "output"},
+    "commands.download": {
+        "cli", "download", "errors", "inspection", "manifest", "network", "output", "progress", "sources", "store",
+        "weights",
+    },
     "commands.features": {"cli", "commands.session"},
     "commands.layer": {"cli", "commands.session", "errors", "network", "output"},
 }  # fmt: skip
@@ -56,10 +71,12 @@ DOORS = {
     "threadpoolctl": {"backend"},
     "imageio": {"image"},
     "PIL": {"image"},
+    "httpx": {"transport"},
+    "rich": {"progress"},
 }
 NUMPY = {
     "backend", "convolution.cooktoom", "convolution.fourier", "convolution.plan", "convolution.transform", "image",
-    "layers", "output", "pipeline", "pnm", "weights",
+    "inspection", "layers", "output", "pipeline", "pnm", "weights",
 }  # fmt: skip
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "tools"}
 MOST_LINES = 400

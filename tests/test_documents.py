@@ -32,7 +32,6 @@ OVERVIEW = PAGES["overfeat_tools"]
 DOCUMENTS = {"README.md": README, "CHANGELOG": CHANGELOG, **PAGES}
 
 # Named by documents, written on another branch; to be emptied when it is there.
-COMING = {"of-download"}
 
 FLAG = re.compile(r"(?<![^\s`('\"])--?[A-Za-z][\w-]*")
 TAGS = {name: page for name, page in PAGES.items() if name in PROGRAMS}
@@ -208,7 +207,7 @@ def test_programs_named_exist(document: str) -> None:
     """Whatever is called of-... in a document is a program; cross references have a page."""
     text = DOCUMENTS[document]
     named = set(re.findall(r"(?<![\w/.-])of-[a-z]+\b", text))
-    assert named <= {*PROGRAMS, *COMING}
+    assert named <= set(PROGRAMS)
     assert set(re.findall(r"^\.Xr (of-\w+|overfeat_tools) ", text, re.MULTILINE)) <= set(PAGES)
 
 

@@ -1,0 +1,139 @@
+"""The folder of the weights: what is installed, recorded, left over and compared."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from overfeat_tools.errors import DownloadError, OverfeatError, UsageError, WeightsError
+from tests.loopback import ACCURATE, FAST, content, get, installed, listing, serving, tgz, weights, whole
+
+BOTH = {"net_weight_0", "net_weight_1"}
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_second_run_checks_only(tmp_path: Path) -> None:
+    with serving(a=content(tgz())) as server:
+        get(tmp_path, server.url("/a"))
+        server.asked.clear()
+        told = get(tmp_path, server.url("/a"))
+        assert server.asked == []
+    assert len([line for line in told if "is installed, and whole" in line]) == 2
+
+
+def test_damaged_file_is_fetched_again(tmp_path: Path) -> None:
+    with serving(a=content(tgz())) as server:
+        get(tmp_path, server.url("/a"))
+        damaged = bytearray(weights("net_weight_0"))
+        damaged[1000] ^= 1
+        (tmp_path / "net_weight_0").write_bytes(damaged)
+        told = get(tmp_path, server.url("/a"))
+    assert any("was installed on" in line and line.endswith("getting it anew") for line in told)
+    whole(tmp_path)
+
+
+def test_other_weights_than_at_first_are_refused(tmp_path: Path) -> None:
+    with serving(a=content(tgz())) as server:
+        get(tmp_path, server.url("/a"))
+    (tmp_path / "net_weight_0").unlink()
+    other = bytearray(weights("net_weight_0"))
+    other[1000] ^= 1
+    (tmp_path / "other").write_bytes(other)
+    with pytest.raises(WeightsError, match=r"delete manifest\.json"):
+        get(tmp_path, str(tmp_path / "other"), files=(FAST,))
+    assert not (tmp_path / "net_weight_0").exists()
+    (tmp_path / "manifest.json").unlink()
+    get(tmp_path, str(tmp_path / "other"), files=(FAST,))
+    assert (tmp_path / "net_weight_0").read_bytes() == other
+
+
+def test_pin(tmp_path: Path) -> None:
+    with serving(a=content(tgz())) as server:
+        right = frozenset(hashlib.sha256(weights(name)).hexdigest() for name in BOTH)
+        with pytest.raises(WeightsError, match="--sha256"):
+            get(tmp_path, server.url("/a"), pins=frozenset({"0" * 64}))
+        assert installed(tmp_path) == set()
+        get(tmp_path, server.url("/a"), pins=right)
+        assert len(server.asked) == 1, "a wrong pin must not cost the download"
+    whole(tmp_path)
+
+
+def test_installed_by_hand(tmp_path: Path) -> None:
+    for name in BOTH:
+        (tmp_path / name).write_bytes(weights(name))
+    get(tmp_path)
+    whole(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"net_weight_0": 1}', "[" * 100_000, "\0"])
+def test_damaged_manifest(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(WeightsError, match="delete it"):
+        get(tmp_path, "nowhere")
+
+
+@pytest.mark.parametrize("state", ["", "[]", "null", '{"total": "x"}', '{"total": 5, "complete": true}'])
+def test_damaged_state(tmp_path: Path, state: str) -> None:
+    with serving(a=content(tgz(), cuts=[300_000] * 4)) as server:
+        with pytest.raises(DownloadError):
+            get(tmp_path, server.url("/a"))
+        for path in (tmp_path / ".download").glob("*.json"):
+            path.write_text(state)
+        get(tmp_path, server.url("/a"))
+    whole(tmp_path)
+
+
+def test_nothing_at_this_path(tmp_path: Path) -> None:
+    for place in ("nowhere", "ftp://127.0.0.1/a", "http:/127.0.0.1/a"):
+        with pytest.raises(UsageError, match="no such file"):
+            get(tmp_path, place)
+    assert listing(tmp_path) == []
+
+
+def test_folder_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match="isn't in there"):
+        get(tmp_path / "w", str(tmp_path / "empty"))
+    assert listing(tmp_path / "w") == []
+
+
+@pytest.mark.parametrize("where", ["file/w", "file", "/proc/w"])
+def test_folder_that_cannot_be(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OverfeatError, match="-d") as caught:
+        get(tmp_path / where, "nowhere")
+    assert caught.value.exit_status == 1
+
+
+def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room is looked at before anything is fetched."""
+    monkeypatch.setattr("overfeat_tools.store.Store.free", lambda _: 16 << 20)
+    with serving(a=content(tgz())) as server:
+        with pytest.raises(OverfeatError, match="make room") as caught:
+            get(tmp_path, server.url("/a"))
+        assert caught.value.exit_status == 1
+        assert server.asked == []
+    assert listing(tmp_path) == []
+
+
+def test_room_for_one_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the archive or for the weights is enough: the archive's is given back on the way."""
+    sizes = FAST.size + ACCURATE.size
+
+    def free(store: object) -> int:
+        used = sum(path.stat().st_blocks * 512 for path in store.scratch.glob("*.part"))  # type: ignore[attr-defined]
+        return (16 << 20) + sizes + 8192 - used
+
+    monkeypatch.setattr("overfeat_tools.store.Store.free", free)
+    monkeypatch.setattr("overfeat_tools.store._PUNCH_STEP", 4096)
+    with serving(a=content(tgz())) as server:
+        told = get(tmp_path, server.url("/a"))
+    assert "little room: giving the archive's back while it is unpacked" in told
+    whole(tmp_path)
