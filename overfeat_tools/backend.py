@@ -11,6 +11,7 @@ the other.
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class CpuBackend:
         self.xp: ModuleType = np
         self.threads = threads or _processors()
         self._pool: ThreadPoolExecutor | None = None
+        self._scratch: dict[str, Array] = {}
         self._blas: Any = None
         self._blas_is_held = False
         self._local = threading.local()
@@ -96,6 +98,27 @@ class CpuBackend:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="overfeat")
         return self._pool
+
+    def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Give an uninitialised array in memory that is kept for one use and handed out again.
+
+        For large intermediate results within a step: memory fresh from the system has to be
+        zeroed page by page, which took a tenth of a bulk run's time.
+
+        Parameters
+        ----------
+        use : str
+            What for; the array is valid until the next call for the same use.
+        shape, dtype
+            As of `numpy.empty`.
+        """
+        wanted = math.prod(shape) * np.dtype(dtype).itemsize
+        room = self._scratch.get(use)
+        if room is None or room.nbytes < wanted:
+            self._scratch.pop(use, None)
+            room = self._scratch[use] = np.empty(wanted, np.uint8)
+        array: Array = room[:wanted].view(dtype).reshape(shape)
+        return array
 
     @contextlib.contextmanager
     def one_blas_thread(self) -> Iterator[None]:

@@ -95,9 +95,9 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: C
     if _needs_no_unfolding(geometry):
         flat = x.reshape(geometry.taps, -1)
         return flat[:, top * geometry.out_width * pictures : bottom * geometry.out_width * pictures]
-    xp, stride, padding = backend.xp, geometry.stride, geometry.padding
+    stride, padding = geometry.stride, geometry.padding
     shape = (geometry.kernel_height, geometry.kernel_width, bottom - top, geometry.out_width)
-    columns = xp.empty((geometry.channels, *shape, pictures), xp.float32)
+    columns = backend.scratch("patches", (geometry.channels, *shape, pictures), "float32")
 
     def unfold_channels(share: int) -> None:
         some = shares[share]

@@ -79,7 +79,8 @@ class Tiled:
         list of arrays (elements, K, C), one for each part of the basis
         """
         kernels, channels = weight.shape[:2]
-        spectra = self._empty(kernels, channels)
+        empty = self.backend.xp.empty
+        spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
         groups = _groups(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
 
@@ -117,7 +118,7 @@ class Tiled:
         channels, _, _, pictures = x.shape
         tiling = self.tiling
         columns = _columns(len(starts), pictures)
-        spectra = self._empty(channels, columns)
+        spectra = self._scratch("spectra", channels, columns)
         groups = self._channel_groups(channels, columns)
         room_columns = (groups[0].stop - groups[0].start) * columns
         # Where the input has its whole width, a row of tiles is one strided copy.
@@ -161,8 +162,7 @@ class Tiled:
 
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
-        empty = self.backend.xp.empty
-        products = [empty((*u.shape[:2], v.shape[2]), u.dtype) for u, v in zip(kernels, spectra, strict=True)]
+        products = self._scratch("products", self.geometry.kernels, spectra[0].shape[2])
         columns = spectra[0].shape[2]
         few = columns <= FEW_COLUMNS
         rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
@@ -204,8 +204,12 @@ class Tiled:
         fits = _GROUP_BYTES // (FLOAT_BYTES * self.tiling.pixels * columns)
         return _groups(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
-    def _empty(self, rows: int, columns: int) -> list[Array]:
-        return [self.backend.xp.empty((elements, rows, columns), dtype) for elements, dtype in self.basis.parts]
+    def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:
+        """Make room for what lives only within one round: arrays (elements, rows, columns)."""
+        return [
+            self.backend.scratch(f"{use} {part}", (elements, rows, columns), dtype)
+            for part, (elements, dtype) in enumerate(self.basis.parts)
+        ]
 
 
 def _columns(tiles: int, pictures: int) -> int:
