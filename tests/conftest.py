@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: backends, weights of full size, the original's recorded outputs."""
 
 import gzip
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from hypothesis import settings
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.network import TOPOLOGIES, Network
 from tests import synthetic_weights
+
+# A shell starts what it puts in the background with SIGINT ignored, and processes pass that on; the
+# programs under test must be able to get it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REFERENCE_DATA = Path(__file__).parent / "reference_data"
 
