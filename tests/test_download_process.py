@@ -133,7 +133,7 @@ def test_interrupted_and_run_again(tmp_path: Path) -> None:
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Killed again and again, it still gets there; at no moment is there a wrong file."""
-    with serving(a=content(tgz(), seconds=4.0)) as server:
+    with serving(a=content(tgz(), seconds=2.0)) as server:
         status, out, errors = run_sweep("kill-at-random-moments", server.url("/a"), str(tmp_path), "20", "0.5")
     assert status == 0, errors
     assert int(out) >= 10, "it was done already when it was killed"
