@@ -37,7 +37,7 @@ class Rates:
     half_columns: float = 20.0
     half_complex_columns: float = 10.0
     memory_bytes: float = 25e9
-    unfold_bytes: float = 3e9
+    unfold_bytes: float = 2.5e9
     copy_bytes: float = 12e9
     half_run: float = 1.5
     fourier_flops: float = 25e9

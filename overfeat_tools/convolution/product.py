@@ -12,8 +12,7 @@ from overfeat_tools.backend import Array, CpuBackend
 ROWS = 256
 """Rows of an output block: with some hundred columns, a block fits a second-level cache."""
 
-FEW_COLUMNS = 16
-"""Up to so many, a product is bound by reading `left`: blocks would only get in the way."""
+_FEW_COLUMNS = 16
 
 
 def multiply(left: Array, right: Array, out: Array, terms: int, backend: CpuBackend) -> None:
@@ -37,7 +36,7 @@ def row_blocks(rows: int, columns: int, backend: CpuBackend) -> list[slice]:
 
     With few columns the work is reading `left` from memory, which goes best in long stretches.
     """
-    if columns <= FEW_COLUMNS:
+    if columns <= _FEW_COLUMNS:
         return backend.pieces(rows)
     step = min(ROWS, -(-rows // backend.threads))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]

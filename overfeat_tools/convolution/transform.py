@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
-from overfeat_tools.convolution.product import FEW_COLUMNS, multiply, row_blocks
+from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
 
 # Tiles that one thread transforms at a time: half of a common second-level cache.
@@ -31,6 +31,9 @@ _ROUND_COLUMNS = 1024
 
 # Channels added up at a time; see `product.py`.
 _TERMS = 128
+
+# Up to so many columns a product is bound by reading the kernels: blocks would only get in the way.
+_FEW_COLUMNS = 64
 
 
 class Basis(Protocol):
@@ -164,7 +167,7 @@ class Tiled:
         """Multiply element by element: arrays (elements, K, columns)."""
         products = self._scratch("products", self.geometry.kernels, spectra[0].shape[2])
         columns = spectra[0].shape[2]
-        few = columns <= FEW_COLUMNS
+        few = columns <= _FEW_COLUMNS
         rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
         terms = self.geometry.channels if few else _TERMS
         work = [(part, element, some) for part, u in enumerate(kernels) for element in range(len(u)) for some in rows]
