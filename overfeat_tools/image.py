@@ -44,10 +44,16 @@ def decode(first: bytes, descriptor: int, side: int | None = None) -> Picture:
         raise ImageError(message)
     with os.fdopen(os.dup(descriptor), "rb") as rest:
         data = first + rest.read()
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the bound is `_check_size`, on what the header says
     try:
         pixels = _draft(data, side) if side and data.startswith(_JPEG_MAGIC) else _full(data)
     except ImageError:
         raise
+    except MemoryError as error:
+        message = "not enough memory to decode it"
+        raise ImageError(message) from error
     except Exception as error:  # decoders raise whatever they like at a broken file
         known = "could not find a backend" not in str(error).lower()
         message = "the picture is broken: it can't be decoded" if known else "not a picture in a known format"
@@ -58,9 +64,7 @@ def decode(first: bytes, descriptor: int, side: int | None = None) -> Picture:
 def _full(data: bytes) -> Array:
     """Decode through imageio: by Pillow if it can, else by whatever else is installed."""
     import imageio.v3 as imageio
-    from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # the bound is `_check_size`, on what the header says
     try:
         file = imageio.imopen(data, "r", plugin="pillow")
     except OSError:
@@ -80,7 +84,6 @@ def _draft(data: bytes, side: int) -> Array:
     """Decode a JPEG with a reduced inverse transform, which imageio has no word for."""
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None
     with Image.open(io.BytesIO(data)) as image:
         _check_size(image.height, image.width)
         image.draft(None, (2 * side, 2 * side))

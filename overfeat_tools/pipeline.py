@@ -1,6 +1,5 @@
 """The loop of every command that runs a network: batches in, answers out, failures counted."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -127,4 +126,4 @@ def _available_bytes() -> int | None:
             kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
-    return int(kilobytes) * 1024 if os.name == "posix" else None
+    return int(kilobytes) * 1024

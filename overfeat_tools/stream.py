@@ -94,6 +94,8 @@ def _read(file: str | None, side: int | None) -> Iterator[Picture | ImageError]:
         return
     try:
         first = os.read(descriptor, _READ_BYTES)
+        while len(first) == 1 and (more := os.read(descriptor, _READ_BYTES)):
+            first += more  # a pipe may give as little as one byte, too little to tell what comes
         if file is None or first[:2] in _PNM_MAGICS:
             yield from _read_stream(descriptor, first)
         else:

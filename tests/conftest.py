@@ -62,3 +62,12 @@ def recorded_picture(name: str) -> npt.NDArray[np.uint8]:
     assert (magic, maxval) == (b"P6", b"255")
     width, height = map(int, size.split())
     return np.frombuffer(raster, np.uint8).reshape(height, width, 3).transpose(2, 0, 1)
+
+
+@pytest.fixture
+def download_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what lies between a download test and its loopback server and temporary folder."""
+    monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

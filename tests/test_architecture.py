@@ -21,7 +21,7 @@ ALLOWED = {
     "backend": {"errors"},
     "convolution.geometry": {"backend"},
     "convolution.tiles": {"convolution.geometry"},
-    "convolution.product": {"backend"},
+    "convolution.product": {"backend", "convolution.geometry"},
     "convolution.gemm": {"backend", "convolution.geometry", "convolution.product"},
     "convolution.rows": {"backend", "convolution.geometry"},
     "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles"},

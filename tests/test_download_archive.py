@@ -151,9 +151,7 @@ HARMFUL = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
+pytestmark = pytest.mark.usefixtures("download_surroundings")
 
 
 @pytest.mark.parametrize("kind", HARMFUL)

@@ -11,12 +11,7 @@ from tests.loopback import ACCURATE, FAST, content, get, installed, listing, ser
 BOTH = {"net_weight_0", "net_weight_1"}
 
 
-@pytest.fixture(autouse=True)
-def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("download_surroundings")
 
 
 def test_second_run_checks_only(tmp_path: Path) -> None:

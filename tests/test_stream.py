@@ -1,7 +1,9 @@
 """Pictures keep their order, go together only with their like, and wait for nobody."""
 
 import gc
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,3 +209,21 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 41))
+
+
+def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:
+    """What comes is told by two bytes; a pipe may give one."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def write() -> None:
+        with path.open("wb", buffering=0) as pipe:
+            for piece in (b"P", b"6 1 1 255\nabc", b"P6 1 1 255\ndef"):
+                pipe.write(piece)
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    items = list(read_items([str(path)], {}))
+    writer.join()
+    assert [item.pixels.tobytes() for item in items if item.pixels is not None] == [b"abc", b"def"]

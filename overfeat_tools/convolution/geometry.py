@@ -55,6 +55,11 @@ class Geometry:
         return self.kernels * self.taps * self.out_pixels
 
 
+def stretches(length: int, step: int) -> list[slice]:
+    """Cut `range(length)` into slices of `step`, the last perhaps shorter."""
+    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
+
+
 def inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:
     """Find which of the places origin, origin + stride, ... lie inside 0..length.
 

@@ -8,6 +8,7 @@ column 4.7e-7 -> 2.3e-7 (512 at a time).
 """
 
 from overfeat_tools.backend import Array, CpuBackend
+from overfeat_tools.convolution.geometry import stretches
 
 ROWS = 256
 """Rows of an output block: with some hundred columns, a block fits a second-level cache."""
@@ -38,5 +39,4 @@ def row_blocks(rows: int, columns: int, backend: CpuBackend) -> list[slice]:
     """
     if columns <= _FEW_COLUMNS:
         return backend.pieces(rows)
-    step = min(ROWS, -(-rows // backend.threads))
-    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+    return stretches(rows, min(ROWS, -(-rows // backend.threads)))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, stretches
 from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
 
@@ -85,7 +85,7 @@ class Tiled:
         empty = self.backend.xp.empty
         spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
-        groups = _groups(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
+        groups = stretches(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
 
         def transform(number: int) -> None:
             some = groups[number]
@@ -205,7 +205,7 @@ class Tiled:
 
     def _channel_groups(self, channels: int, columns: int) -> list[slice]:
         fits = _GROUP_BYTES // (FLOAT_BYTES * self.tiling.pixels * columns)
-        return _groups(channels, max(1, min(fits, -(-channels // self.backend.threads))))
+        return stretches(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
     def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:
         """Make room for what lives only within one round: arrays (elements, rows, columns)."""
@@ -218,7 +218,3 @@ class Tiled:
 def _columns(tiles: int, pictures: int) -> int:
     """Columns of the products: one a tile and picture, made even for the Fourier basis's pairs."""
     return tiles * pictures + tiles * pictures % 2
-
-
-def _groups(count: int, group: int) -> list[slice]:
-    return [slice(start, min(start + group, count)) for start in range(0, count, group)]
