@@ -20,7 +20,7 @@ ALLOWED = {
     "errors": set(),
     "backend": {"errors"},
     "convolution.geometry": {"backend"},
-    "convolution.tiles": {"convolution.geometry"},
+    "convolution.tiles": {"backend", "convolution.geometry"},
     "convolution.product": {"backend", "convolution.geometry"},
     "convolution.gemm": {"backend", "convolution.geometry", "convolution.product"},
     "convolution.rows": {"backend", "convolution.geometry"},
@@ -75,8 +75,8 @@ DOORS = {
     "rich": {"progress"},
 }
 NUMPY = {
-    "backend", "convolution.cooktoom", "convolution.fourier", "convolution.plan", "convolution.transform", "image",
-    "inspection", "layers", "output", "pipeline", "pnm", "weights",
+    "backend", "convolution.cooktoom", "convolution.fourier", "convolution.plan", "convolution.tiles",
+    "convolution.transform", "image", "inspection", "layers", "output", "pipeline", "pnm", "weights",
 }  # fmt: skip
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "tools"}
 MOST_LINES = 400

@@ -24,7 +24,7 @@ from overfeat_tools.convolution.plan import Budget, Rates, Way, tiling_of, ways
 from overfeat_tools.convolution.transform import Tiled
 
 # A way must be estimated this much quicker than what is ready, or changing is not worth the doubt.
-_WORTH_CHANGING = 0.8
+_WORTH_CHANGING = 0.85
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 

@@ -48,7 +48,7 @@ class CookToomBasis:
     """
 
     def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
-        self._xp = backend.xp
+        self._xp, self._backend = backend.xp, backend
         size, kernel = tiling.height, geometry.kernel_height
         evaluate_input, evaluate_kernel, interpolate = matrices(size, kernel)
         self._evaluate_input = _on_both_axes(evaluate_input)
@@ -64,9 +64,8 @@ class CookToomBasis:
         out[...] = self._xp.matmul(self._evaluate_kernel, flat).reshape(out.shape)
 
     def tiles(self, columns: int) -> FloatArray:
-        """Make room for tiles: (n, n, columns) float32."""
-        room: FloatArray = self._xp.empty((self._size, self._size, columns), np.float32)
-        return room
+        """Give this thread's room for tiles: (n, n, columns) float32."""
+        return self._backend.thread_scratch("tiles", (self._size, self._size, columns), np.float32)
 
     def forward(self, tiles: FloatArray, spectra: Sequence[Array]) -> None:
         """Evaluate what stands in `tiles` into [(elements, c, columns)]."""
@@ -78,7 +77,9 @@ class CookToomBasis:
     def inverse(self, spectra: Sequence[Array], columns: int) -> FloatArray:  # noqa: ARG002 -- the Fourier basis needs it
         """Interpolate products [(elements, k, columns)] into outputs (m, m, k, columns)."""
         (products,) = spectra
-        outputs: FloatArray = self._xp.matmul(self._interpolate, _flat(products))
+        flat = _flat(products)
+        outputs = self._backend.thread_scratch("tiles", (self._outputs**2, flat.shape[1]), np.float32)
+        self._xp.matmul(self._interpolate, flat, out=outputs)
         return outputs.reshape(self._outputs, self._outputs, *products.shape[1:])
 
 

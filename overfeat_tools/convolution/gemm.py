@@ -18,9 +18,6 @@ from overfeat_tools.convolution.product import multiply, row_blocks
 # more), yet few enough to stay in the last-level cache of most machines.
 _COLUMNS_BYTES = 16 << 20
 
-# Products added up at a time; see `product.py`.
-_TERMS = 512
-
 
 def workspace_bytes(geometry: Geometry, pictures: int) -> int:
     """Bytes of unfolded patches held at once."""
@@ -69,7 +66,7 @@ def convolve(
         ) -> None:
             some = blocks[number]
             piece = places[some, top * row : bottom * row]
-            multiply(kernels[some], columns, piece, _TERMS, backend)
+            multiply(kernels[some], columns, piece, geometry.taps, backend)
             finish(piece, some)
 
         backend.share(multiply_some, len(blocks))

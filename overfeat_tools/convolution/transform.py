@@ -7,7 +7,7 @@ point) needs one matrix product over the channels,
 
 where U are the kernels' spectra, made once, and V the tiles'.  Three phases, each shared out over the
 threads: V by groups of channels, M by elements, the outputs by groups of kernels.  The groups are
-as large as a thread's cache, so a tile goes through gathering, transform and spreading while hot.
+as large as half a thread's cache, so a tile goes through gathering, transform and spreading while hot.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from overfeat_tools.backend import Array, CpuBackend, FloatArray
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, stretches
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside, stretches
 from overfeat_tools.convolution.product import multiply, row_blocks
-from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
+from overfeat_tools.convolution.tiles import Tiling, place, windows
 
-# Tiles that one thread transforms at a time: half of a common second-level cache.
-_GROUP_BYTES = 512 << 10
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
 # Columns of one round: more would not speed the products up, and leave fewer channels a group.
 _ROUND_COLUMNS = 1024
 
 # Channels added up at a time; see `product.py`.
-_TERMS = 128
+_TERMS = 512
 
 # Up to so many columns a product is bound by reading the kernels: blocks would only get in the way.
 _FEW_COLUMNS = 64
@@ -85,7 +82,7 @@ class Tiled:
         empty = self.backend.xp.empty
         spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
-        groups = stretches(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
+        groups = stretches(kernels, max(1, self.backend.cache_bytes // 2 // (channels * self.element_bytes)))
 
         def transform(number: int) -> None:
             some = groups[number]
@@ -108,60 +105,54 @@ class Tiled:
             Called as `finish(piece, kernels)` with pieces of the output (k, ...) before they are
             put in their place, and the slice of kernels that they belong to.
         """
-        pictures = x.shape[-1]
-        per_tile = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * pictures
-        tiles_at_once = max(1, min(_ROUND_BYTES // per_tile, _ROUND_COLUMNS // pictures))
-        for first in range(0, len(self.tiling.starts), tiles_at_once):
-            starts = self.tiling.starts[first : first + tiles_at_once]
-            products = self._multiply(kernels, self._forward(x, starts))
-            self._inverse(products, y, starts, finish)
-
-    def _forward(self, x: FloatArray, starts: Starts) -> list[Array]:
-        """Make the spectra V of some tiles: arrays (elements, C, columns)."""
-        channels, _, _, pictures = x.shape
         tiling = self.tiling
-        columns = _columns(len(starts), pictures)
+        row_columns = tiling.columns * x.shape[-1]
+        row_bytes = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * row_columns
+        rows_at_once = max(1, min(_ROUND_BYTES // row_bytes, _ROUND_COLUMNS // row_columns))
+        for rows in stretches(tiling.rows, rows_at_once):
+            products = self._multiply(kernels, self._forward(x, rows))
+            out_rows = slice(rows.start * tiling.out_height, rows.stop * tiling.out_height)
+            self._inverse(products, y[:, out_rows], finish)
+
+    def _forward(self, x: FloatArray, rows: slice) -> list[Array]:
+        """Make the spectra V of some rows of tiles: arrays (elements, C, columns)."""
+        channels, tiling = x.shape[0], self.tiling
+        used = (rows.stop - rows.start) * tiling.columns * x.shape[-1]
+        columns = _columns(used)
         spectra = self._scratch("spectra", channels, columns)
         groups = self._channel_groups(channels, columns)
         room_columns = (groups[0].stop - groups[0].start) * columns
-        # Where the input has its whole width, a row of tiles is one strided copy.
-        runs = runs_of(starts, tiling.out_width, self._is_inside)
 
         def transform(number: int) -> None:
             some = groups[number]
-            count = some.stop - some.start
+            tiles = windows(self._surrounded(x[some], rows), tiling)
             room = self.basis.tiles(room_columns)
-            tiles = room[..., : count * columns].reshape(tiling.height, tiling.width, count, columns)
-            for run in runs:
-                self._gather(x[some], tiles, run)
-            tiles[..., len(starts) * pictures :] = 0.0
+            target = room[..., : tiles.shape[2] * columns].reshape(*tiles.shape[:3], columns)
+            if used < columns:
+                target[..., used:] = 0.0
+            target[..., :used].reshape(tiles.shape)[...] = tiles
             self.basis.forward(room, [part[:, some] for part in spectra])
 
         self.backend.share(transform, len(groups))
         return spectra
 
-    def _is_inside(self, column: int) -> bool:
-        """Tell whether the tile of an output column reads no padding at the left or right."""
-        left = column - self.geometry.padding
-        return left >= 0 and left + self.tiling.width <= self.geometry.width
-
-    def _gather(self, x: Array, tiles: Array, run: Run) -> None:
-        """Copy a run of tiles of `x` (c, H, W, N) into `tiles` (height, width, c, columns)."""
-        channels, height, width, pictures = x.shape
-        tiling = self.tiling
-        place = tiles[..., run.first * pictures : (run.first + run.count) * pictures]
-        place = place.reshape(tiling.height, tiling.width, channels, run.count, pictures)
-        top, left = run.row - self.geometry.padding, run.column - self.geometry.padding
-        rows = slice(max(top, 0), min(top + tiling.height, height))
-        cols = slice(max(left, 0), min(left + tiling.width, width))
-        source = x[:, rows, cols, :]
-        shape = (*source.shape[:2], run.count, *source.shape[2:])
-        step = tiling.out_width * x.strides[2]
-        windows = as_strided(source, shape, (*x.strides[:2], step, *x.strides[2:]), writeable=False)
-        inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
-        if inner.shape != place.shape:
-            place[...] = 0.0
-        inner[...] = windows.transpose(1, 3, 0, 2, 4)
+    def _surrounded(self, x: Array, rows: slice) -> Array:
+        """Give the inputs (c, H, W, N) of some rows of tiles, with zeros where they lie outside the map."""
+        tiling, padding = self.tiling, self.geometry.padding
+        count = rows.stop - rows.start
+        height = (count - 1) * tiling.out_height + tiling.height
+        width = (tiling.columns - 1) * tiling.out_width + tiling.width
+        first_row, inner_rows = inside(rows.start * tiling.out_height - padding, 1, height, self.geometry.height)
+        _, inner_columns = inside(-padding, 1, width, self.geometry.width)
+        last_row = first_row + inner_rows.stop - inner_rows.start
+        source = x[:, first_row:last_row, : inner_columns.stop - inner_columns.start]
+        if source.shape[1:3] == (height, width):
+            return source
+        # A copy, but in long runs and of one group of channels: it stays in the cache.
+        surrounded = self.backend.thread_scratch("surrounded", (len(x), height, width, x.shape[-1]), np.float32)
+        surrounded[...] = 0.0
+        surrounded[:, inner_rows, inner_columns] = source
+        return surrounded
 
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
@@ -181,30 +172,26 @@ class Tiled:
         self.backend.share(multiply_some, len(pieces))
         return products
 
-    def _inverse(self, products: Sequence[Array], y: FloatArray, starts: Starts, finish: Finish) -> None:
-        """Turn products into outputs and put them in their places."""
-        pictures = y.shape[-1]
-        height, width = self.tiling.out_height, self.tiling.out_width
-        columns = _columns(len(starts), pictures)
+    def _inverse(self, products: Sequence[Array], y: FloatArray, finish: Finish) -> None:
+        """Turn products into outputs and put them in their places, `y` (K, rows, width, N) of the output."""
+        pictures, tiling = y.shape[-1], self.tiling
+        rows = -(-y.shape[1] // tiling.out_height)
+        used = rows * tiling.columns * pictures
+        columns = _columns(used)
         groups = self._channel_groups(y.shape[0], columns)
-        runs = runs_of(starts, width)
         room_columns = (groups[0].stop - groups[0].start) * columns
 
         def transform(number: int) -> None:
             some = groups[number]
             tiles = self.basis.inverse([part[:, some] for part in products], room_columns)
-            outputs = tiles[:height, :width].transpose(2, 0, 1, 3)
-            finish(outputs, some)
-            for run in runs:
-                target = y[some, run.row : run.row + height, run.column : run.column + run.count * width]
-                target = target.reshape(*target.shape[:2], run.count, width, pictures)
-                from_run = outputs[..., run.first * pictures : (run.first + run.count) * pictures]
-                target[...] = from_run.reshape(*outputs.shape[:3], run.count, pictures).transpose(0, 1, 3, 2, 4)
+            outputs = tiles[: tiling.out_height, : tiling.out_width, :, :used]
+            finish(outputs.transpose(2, 0, 1, 3), some)
+            place(outputs.reshape(*outputs.shape[:3], rows, tiling.columns, pictures), y[some])
 
         self.backend.share(transform, len(groups))
 
     def _channel_groups(self, channels: int, columns: int) -> list[slice]:
-        fits = _GROUP_BYTES // (FLOAT_BYTES * self.tiling.pixels * columns)
+        fits = self.backend.cache_bytes // 2 // (FLOAT_BYTES * self.tiling.pixels * columns)
         return stretches(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
     def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:
@@ -215,6 +202,6 @@ class Tiled:
         ]
 
 
-def _columns(tiles: int, pictures: int) -> int:
+def _columns(used: int) -> int:
     """Columns of the products: one a tile and picture, made even for the Fourier basis's pairs."""
-    return tiles * pictures + tiles * pictures % 2
+    return used + used % 2
