@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools import pipeline
+from overfeat_tools.backend import CpuBackend
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.layers import Normalise
 from overfeat_tools.network import Topology
@@ -156,11 +157,12 @@ class Loop:
         self.answers: list[tuple[int, float]] = []
         self.errors: list[tuple[int, str]] = []
 
-        def run(pictures: np.ndarray, _: int) -> np.ndarray:  # type: ignore[type-arg]
+        def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
             fail(pictures)
-            return pictures.astype(np.float32)
+            result = pictures.astype(np.float32)
+            return lambda: result
 
-        network = SimpleNamespace(topology=TINY, run=run)
+        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1))
         self.run = Run(
             network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
             lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
@@ -204,7 +206,7 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
     if how == "estimated":
         two_pictures = 2 * 2 * 4 * 3 * 100 * 100
         monkeypatch.setattr(pipeline, "_WORKSPACE_BYTES", 0)
-        monkeypatch.setattr(pipeline, "_available_bytes", lambda: two_pictures)
+        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: two_pictures)
     loop = Loop(fail)
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0

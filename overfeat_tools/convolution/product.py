@@ -7,7 +7,7 @@ float64, of the largest output: 1024 terms 5.1e-7 -> 2.8e-7 (128 at a time), 368
 column 4.7e-7 -> 2.3e-7 (512 at a time).
 """
 
-from overfeat_tools.backend import Array, CpuBackend
+from overfeat_tools.backend import Array, Backend
 from overfeat_tools.convolution.geometry import stretches
 
 ROWS = 256
@@ -16,7 +16,7 @@ ROWS = 256
 _FEW_COLUMNS = 16
 
 
-def multiply(left: Array, right: Array, out: Array, terms: int, backend: CpuBackend) -> None:
+def multiply(left: Array, right: Array, out: Array, terms: int, backend: Backend) -> None:
     """Write `left` (M, L) @ `right` (L, R) into `out` (M, R), with sums of at most `terms` at a time.
 
     The sums are added up in pairs, then pairs of pairs, so that none is long.
@@ -32,11 +32,11 @@ def multiply(left: Array, right: Array, out: Array, terms: int, backend: CpuBack
     out += rest
 
 
-def row_blocks(rows: int, columns: int, backend: CpuBackend) -> list[slice]:
+def row_blocks(rows: int, columns: int, backend: Backend) -> list[slice]:
     """Cut an output's rows into blocks to share out.
 
     With few columns the work is reading `left` from memory, which goes best in long stretches.
     """
     if columns <= _FEW_COLUMNS:
         return backend.pieces(rows)
-    return stretches(rows, min(ROWS, -(-rows // backend.threads)))
+    return stretches(rows, min(backend.at_once(ROWS), -(-rows // backend.threads)))

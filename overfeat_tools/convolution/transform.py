@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, stretches
 from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Run, Starts, Tiling, runs_of
@@ -63,7 +62,7 @@ class Tiled:
     geometry: Geometry
     tiling: Tiling
     basis: Basis
-    backend: CpuBackend
+    backend: Backend
 
     @property
     def element_bytes(self) -> int:
@@ -85,7 +84,7 @@ class Tiled:
         empty = self.backend.xp.empty
         spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
-        groups = stretches(kernels, max(1, _GROUP_BYTES // (channels * self.element_bytes)))
+        groups = stretches(kernels, max(1, self.backend.at_once(_GROUP_BYTES) // (channels * self.element_bytes)))
 
         def transform(number: int) -> None:
             some = groups[number]
@@ -109,8 +108,9 @@ class Tiled:
             put in their place, and the slice of kernels that they belong to.
         """
         pictures = x.shape[-1]
+        at_once = self.backend.at_once
         per_tile = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * pictures
-        tiles_at_once = max(1, min(_ROUND_BYTES // per_tile, _ROUND_COLUMNS // pictures))
+        tiles_at_once = max(1, min(at_once(_ROUND_BYTES) // per_tile, at_once(_ROUND_COLUMNS) // pictures))
         for first in range(0, len(self.tiling.starts), tiles_at_once):
             starts = self.tiling.starts[first : first + tiles_at_once]
             products = self._multiply(kernels, self._forward(x, starts))
@@ -157,7 +157,8 @@ class Tiled:
         source = x[:, rows, cols, :]
         shape = (*source.shape[:2], run.count, *source.shape[2:])
         step = tiling.out_width * x.strides[2]
-        windows = as_strided(source, shape, (*x.strides[:2], step, *x.strides[2:]), writeable=False)
+        as_strided = self.backend.xp.lib.stride_tricks.as_strided
+        windows = as_strided(source, shape, (*x.strides[:2], step, *x.strides[2:]))
         inner = place[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
         if inner.shape != place.shape:
             place[...] = 0.0
@@ -166,6 +167,10 @@ class Tiled:
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
         products = self._scratch("products", self.geometry.kernels, spectra[0].shape[2])
+        if self.backend.batched:
+            for u, v, out in zip(kernels, spectra, products, strict=True):
+                self.backend.xp.matmul(u, v, out=out)
+            return products
         columns = spectra[0].shape[2]
         few = columns <= _FEW_COLUMNS
         rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
@@ -204,7 +209,7 @@ class Tiled:
         self.backend.share(transform, len(groups))
 
     def _channel_groups(self, channels: int, columns: int) -> list[slice]:
-        fits = _GROUP_BYTES // (FLOAT_BYTES * self.tiling.pixels * columns)
+        fits = self.backend.at_once(_GROUP_BYTES) // (FLOAT_BYTES * self.tiling.pixels * columns)
         return stretches(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
     def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:
