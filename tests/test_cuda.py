@@ -7,6 +7,7 @@ are waited for.  What it can't show: that cupy does as its documentation says, a
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -19,8 +20,9 @@ from overfeat_tools.convolution.plan import RATES, ways
 from overfeat_tools.errors import BackendError
 from overfeat_tools.layers import MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.network import TINY, Network
+from overfeat_tools.pipeline import Run
 from tests import cupy_stand_in, reference
-from tests.test_convolution import TOLERANCE, compute, layer, map_sizes, random
+from tests.test_convolution import TOLERANCE, Array, compute, layer, map_sizes, random
 
 
 @pytest.fixture
@@ -200,6 +202,29 @@ def test_too_little_memory(card: CudaBackend) -> None:
     with pytest.raises(MemoryError):
         network.run(large)
     np.testing.assert_allclose(network.run(small), expected, atol=1e-6)
+
+
+def test_a_stream_goes_on_with_smaller_batches(
+    card: CudaBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole loop, where 8 pictures at a time are too many for the card, and the estimate did not see it."""
+    monkeypatch.setattr(card, "free_bytes", lambda: None)
+    path = tmp_path / "stream.ppm"
+    some = pictures(20, 231, 231)
+    path.write_bytes(b"".join(b"P6 231 231 255\n" + one.transpose(1, 2, 0).tobytes() for one in some))
+    network = Network(TINY, None, card)
+    expected = network.run(some[:1])
+    cupy_stand_in.MEMORY.total = cupy_stand_in.MEMORY.held + (24 << 20)
+    card._most = 1 << 20  # noqa: SLF001
+    answers: list[tuple[int, Array]] = []
+    run = Run(
+        network, TINY.last_layer, lambda pixels: pixels, lambda item, values: answers.append((item.number, values)),
+        lambda item, error: pytest.fail(f"{item.place}: {error}"), lambda: None, most_pictures=8,
+    )  # fmt: skip
+    assert run.over([str(path)]) == 0
+    assert [number for number, _ in answers] == list(range(1, 21))
+    assert run.batches > 5
+    np.testing.assert_allclose(answers[0][1], expected[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
 
     def fail(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
         gate.wait(1.0)  # so that the next batch is a large one
+        gate.set()
         if how == "met" and len(pictures) > 2:
             raise MemoryError
 
@@ -211,6 +212,52 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 41))
+
+
+def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
+    """On a device that computes by itself: two batches are under way at most, answers keep their order."""
+    loop = Loop()
+    under_way, most = 0, 0
+
+    def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+
+        def wait() -> np.ndarray:  # type: ignore[type-arg]
+            nonlocal under_way
+            under_way -= 1
+            return pictures.astype(np.float32)
+
+        return wait
+
+    backend = CpuBackend(1)
+    backend.ahead = 1
+    loop.run.network = SimpleNamespace(topology=TINY, begin=begin, backend=backend)  # type: ignore[assignment]
+    loop.run.most_pictures = 3
+    assert loop.run.over([*many, *many]) == 0
+    assert [number for number, _ in loop.answers] == list(range(1, 81))
+    assert under_way == 0
+    assert most == 2
+
+
+def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:
+    """Also on a device that computes by itself: with nothing more there, a batch is finished."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    loop = Loop()
+    loop.run.network.backend.ahead = 1
+    answered = threading.Event()
+    loop.run.flush = answered.set
+    reader = threading.Thread(target=loop.run.over, args=([str(path)],))
+    reader.start()
+    with path.open("wb", buffering=0) as pipe:
+        for number in range(1, 4):
+            pipe.write(b"P5 100 100 255\n" + bytes([number]) * 10_000)
+            assert answered.wait(30), number
+            answered.clear()
+    reader.join()
+    assert len(loop.answers) == 3
 
 
 def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ Fourier transform works on runs of N neighbours, and a product over channels nee
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import gemm, rows
@@ -78,8 +78,8 @@ class Convolution:
         self._ways: dict[tuple[int, ...], list[Way]] = {}
         self._spectra: dict[tuple[str, tuple[int, int]], list[Array]] = {}
         self._missed_seconds: dict[tuple[str, tuple[int, int]], float] = {}
-        # Their tables are worth keeping for the sizes in use.
-        self._tiled = lru_cache(_TILED_KEPT)(self._make_tiled)
+        # Their tables are worth keeping for the sizes in use.  (No method: a cache of one would keep all this alive.)
+        self._tiled = lru_cache(_TILED_KEPT)(partial(_tiled, backend))
 
     @cached_property
     def _parameters(self) -> tuple[FloatArray, FloatArray]:
@@ -169,11 +169,6 @@ class Convolution:
             self._budget.take(self._held_bytes)
         return self._spectra[way.key]
 
-    def _make_tiled(self, method: str, size: tuple[int, int], geometry: Geometry) -> Tiled:
-        tiling = cut(geometry, *size)
-        basis = FourierBasis if method == "fft" else CookToomBasis
-        return Tiled(geometry, tiling, basis(geometry, tiling, self._backend), self._backend)
-
     def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
         key = (pictures, geometry.height, geometry.width)
         if key not in self._ways:
@@ -183,3 +178,9 @@ class Convolution:
                 found = wanted + [way for way in found if way.method == "gemm" and way not in wanted]
             self._ways[key] = found
         return self._ways[key]
+
+
+def _tiled(backend: Backend, method: str, size: tuple[int, int], geometry: Geometry) -> Tiled:
+    tiling = cut(geometry, *size)
+    basis = FourierBasis if method == "fft" else CookToomBasis
+    return Tiled(geometry, tiling, basis(geometry, tiling, backend), backend)
