@@ -247,6 +247,7 @@ def modules() -> dict[str, ModuleType]:
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
     runtime = SimpleNamespace(
         memGetInfo=lambda: (MEMORY.total - MEMORY.held, MEMORY.total),
+        getDeviceCount=lambda: 1,
         getDevice=lambda: 0,
         getDeviceProperties=lambda _: {"name": b"Stand-in"},
     )

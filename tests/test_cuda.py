@@ -5,6 +5,7 @@ are waited for.  What it can't show: that cupy does as its documentation says, a
 """
 
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_cupy_is_there_but_no_card(failure: type[Exception], monkeypatch: pytest
     """A driver that is too old, a library that is missing: one line that says so, and `auto` does without."""
 
     def fail(_: str) -> None:
+        warnings.warn("CUDA path could not be detected", stacklevel=1)
         message = "cudaErrorInsufficientDriver: CUDA driver version is insufficient\nmore"
         raise failure(message)
 
@@ -74,6 +76,13 @@ def test_cupy_is_there_but_no_card(failure: type[Exception], monkeypatch: pytest
     assert line == line.lower()
     assert "\n" not in line
     assert isinstance(open_backend("auto"), CpuBackend)
+
+
+def test_no_card(card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card.xp.cuda.runtime, "getDeviceCount", lambda: 0)
+    monkeypatch.setattr(card.xp.cuda, "Stream", lambda **_: pytest.fail("a stream without a card"))
+    with pytest.raises(BackendError, match="none found"):
+        open_backend("cuda")
 
 
 def test_auto_takes_a_card_that_works(card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:

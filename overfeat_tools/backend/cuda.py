@@ -20,6 +20,7 @@ Source: docs.cupy.dev; for cuBLAS's modes of computing, the CUDA Toolkit documen
 import contextlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,7 +49,9 @@ def open_cuda() -> "CudaBackend":
         message = "--device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use --device cpu"
         raise BackendError(message)
     try:
-        return CudaBackend()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
+            return CudaBackend()
     except Exception as error:  # whatever cupy, the driver or a library has to say
         message = f"--device cuda: no card that works ({_reason(error)}); use --device cpu"
         raise BackendError(message) from error
@@ -75,6 +78,10 @@ class CudaBackend:
 
         self.xp: Any = cupy
         self._runtime: Any = cupy.cuda.runtime
+        # Asked first: where there is no card or driver this fails cleanly, and a stream noisily.
+        if not self._runtime.getDeviceCount():
+            message = "none found"
+            raise BackendError(message)
         self._stream: Any = cupy.cuda.Stream(non_blocking=True)
         self._uploads: Any = cupy.cuda.Stream(non_blocking=True)
         self._downloads: Any = cupy.cuda.Stream(non_blocking=True)
