@@ -34,7 +34,8 @@ threads, pictures, height, width, last, rounds = map(int, numbers)
 batch = np.random.default_rng(7).integers(0, 256, (pictures, height, width, 3), np.uint8).transpose(0, 3, 1, 2)
 
 start = monotonic()
-network = Network(TOPOLOGIES[name], Path(folder), CpuBackend(threads), spectra_limit_bytes=memory_for_spectra())
+backend = CpuBackend(threads)
+network = Network(TOPOLOGIES[name], Path(folder), backend, spectra_limit_bytes=memory_for_spectra(backend))
 mapped = monotonic()
 for number, geometry in geometries(network, height, width).items():
     if number <= last:

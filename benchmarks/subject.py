@@ -29,7 +29,8 @@ class WarmUp:
 
 def open_network(topology: Topology, weights: Path, threads: int) -> Network:
     """Open a network as the commands do."""
-    return Network(topology, weights.parent, CpuBackend(threads), spectra_limit_bytes=memory_for_spectra())
+    backend = CpuBackend(threads)
+    return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_spectra(backend))
 
 
 def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]:

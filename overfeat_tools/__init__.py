@@ -19,7 +19,7 @@ Bytes go one way; imports go one way, downwards; every outside library has one d
     3  transport       HTTP (httpx);  progress: a bar (rich);  manifest, inspection: what is right
     2  layers          normalise, convolve, rectify, pool, pad, softmax: pure operations with shapes
     1  convolution/    plan a convolution, run it: products, Fourier tiles, Cook-Toom tiles
-    0  backend         arrays, transforms, threads (pyfftw, threadpoolctl)
+    0  backend/        devices: arrays, transforms, threads, transfers (pyfftw, threadpoolctl; cupy)
     0  errors          the exceptions and their exit statuses
 """
 

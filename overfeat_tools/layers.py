@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import Budget, Convolution, pictures_last
 
 __all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
@@ -30,7 +30,7 @@ class Normalise:
         """Give the shape of the result."""
         return shape
 
-    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+    def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype."""
         planes = x.transpose(1, 2, 3, 0)
         y: FloatArray = backend.xp.empty(planes.shape, np.float32)
@@ -85,9 +85,9 @@ class Rectify:
         of floats would leave -0.0 (which prints as `-0`) and nan behind.
         """
         bits = x.view(np.int32)
-        np.multiply(bits, x > self.threshold, out=bits)
+        bits *= x > self.threshold
 
-    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:  # noqa: ARG002 -- layers are called alike
+    def __call__(self, x: Array, backend: Backend) -> FloatArray:  # noqa: ARG002 -- layers are called alike
         """Apply the layer."""
         y: FloatArray = x.copy(order="K")
         self.in_place(y)
@@ -104,7 +104,7 @@ class MaxPool:
         """Give the shape of the result."""
         return shape[0], shape[1] // self.size, shape[2] // self.size
 
-    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+    def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""
         planes = pictures_last(x, backend)
         channels, height, width = self.output_shape(planes.shape[:3])
@@ -113,7 +113,7 @@ class MaxPool:
         rows = covered.reshape(channels, height, self.size, -1, planes.shape[3])
         maximum = backend.xp.maximum
         row_bytes = rows.itemsize * height * rows.shape[3] * rows.shape[4]
-        group = max(1, min(_CACHE_BYTES // row_bytes, -(-channels // backend.threads)))
+        group = max(1, min(backend.at_once(_CACHE_BYTES) // row_bytes, -(-channels // backend.threads)))
 
         def pool(number: int) -> None:
             some = slice(number * group, (number + 1) * group)
@@ -139,7 +139,7 @@ class Pad:
         """Give the shape of the result."""
         return shape[0], shape[1] + 2 * self.width, shape[2] + 2 * self.width
 
-    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+    def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""
         pictures, *shape = x.shape
         channels, height, width = self.output_shape((shape[0], shape[1], shape[2]))
@@ -156,7 +156,7 @@ class Softmax:
         """Give the shape of the result."""
         return shape
 
-    def __call__(self, x: Array, backend: CpuBackend) -> FloatArray:
+    def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""
         y: FloatArray = backend.xp.exp(x - x.max(axis=1, keepdims=True))
         y /= y.sum(axis=1, keepdims=True)

@@ -1,13 +1,13 @@
 """The networks as tables of layers, and the fold that runs them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.errors import UsageError
 from overfeat_tools.layers import (
     Budget,
@@ -141,7 +141,7 @@ class Network:
         Which network.
     folder : Path, optional
         Where its weight file lies; by default where `weights_folder` says.
-    backend : CpuBackend
+    backend : Backend
         Where to compute.
     method : str
         How to convolve; see `convolution.Convolution`.
@@ -158,7 +158,7 @@ class Network:
         self,
         topology: Topology,
         folder: Path | None,
-        backend: CpuBackend,
+        backend: Backend,
         method: str = "auto",
         spectra_limit_bytes: float = SPECTRA_LIMIT_BYTES,
     ) -> None:
@@ -191,15 +191,23 @@ class Network:
         Returns
         -------
         array (N, C, H', W') float32
-            A new array, whose memory order is (C, H', W', N).
+            A new array, in any memory order.
         """
-        x: Array = pictures
-        with self.backend.one_blas_thread():
+        return self.begin(pictures, last)()
+
+    def begin(self, pictures: Array, last: int | None = None) -> Callable[[], FloatArray]:
+        """Begin what `run` does; give a function that waits for the result and gives it.
+
+        A processor is done before this returns.  On a device that computes by itself the next batch can be
+        begun in the meantime, and `seconds` holds the time it took to queue each layer.
+        """
+        with self.backend.computing():
+            x = self.backend.upload(pictures)
             for step in steps(self.topology, self.topology.last_layer if last is None else last):
                 start = perf_counter()
                 x = self._step(step, x)
                 self.seconds[step[-1]] += perf_counter() - start
-        return x
+            return self.backend.download(x)
 
     def _step(self, step: tuple[int, ...], x: Array) -> Array:
         """Run layers that are computed in one go."""

@@ -1,6 +1,8 @@
 """The loop of every command that runs a network: batches in, answers out, failures counted."""
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TypeVar
@@ -12,10 +14,12 @@ from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.network import Network
 from overfeat_tools.stream import Batches, Item, prepared, read_items
 
-# Besides a layer's input and output: unfolded patches, spectra of a round of tiles.
-_WORKSPACE_BYTES = 512 << 20
+# Besides a layer's input and output, twice: unfolded patches, spectra of a round of tiles.
+_WORKSPACE_BYTES = 256 << 20
 
 T = TypeVar("T")
+
+Results = Iterable[tuple[Item, FloatArray | ImageError]]
 
 
 @dataclass
@@ -47,45 +51,56 @@ class Run:
         side = self.network.topology.input_size
         items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
         batches = Batches(items, self.most_pictures, self.most_pictures * side * side)
+        begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:
-                for item, result in self._results(batch):
-                    self._pass_on(item, result)
-                    if self.strict and self.failed:
-                        return ImageError.exit_status
-                self._timed("write", self.flush)
+                begun.append(self._begin(batch))
+                # A batch may compute while the next is brought, but none waits for one that is not there yet.
+                while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
+                    for item, result in begun.popleft()():
+                        self._pass_on(item, result)
+                        if self.strict and self.failed:
+                            return ImageError.exit_status
+                    self._timed("write", self.flush)
         finally:
             batches.stop()
             self.seconds["whole"] = perf_counter() - start
         return ImageError.exit_status if self.failed else 0
 
-    def _results(self, batch: list[Item]) -> Iterator[tuple[Item, FloatArray | ImageError]]:
+    def _begin(self, batch: list[Item]) -> Callable[[], Results]:
+        """Begin to compute a batch; give a function that gives its results."""
         if batch[0].error is not None:
-            yield batch[0], batch[0].error
-            return
+            failed = [(batch[0], batch[0].error)]
+            return lambda: failed
         try:
-            values = self._timed("compute", lambda: self._compute(batch))
+            wait = self._timed("compute", lambda: self._compute(batch))
         except MemoryShortageError as error:
-            if len(batch) == 1:
-                yield batch[0], error
-                return
-            middle = len(batch) // 2
-            yield from self._results(batch[:middle])
-            yield from self._results(batch[middle:])
-        else:
-            yield from zip(batch, values, strict=True)
+            shortage = error.with_traceback(None)  # which would keep the arrays of the failed run
+            return lambda: self._in_parts(batch, shortage)
+        return lambda: zip(batch, self._timed("compute", wait), strict=True)
 
-    def _compute(self, batch: list[Item]) -> FloatArray:
+    def _in_parts(
+        self, batch: list[Item], shortage: MemoryShortageError
+    ) -> Iterator[tuple[Item, FloatArray | ImageError]]:
+        """Compute each half of a batch that was too large, after all that was begun before it."""
+        if len(batch) == 1:
+            yield batch[0], shortage
+            return
+        middle = len(batch) // 2
+        for part in (batch[:middle], batch[middle:]):
+            yield from self._begin(part)()
+
+    def _compute(self, batch: list[Item]) -> Callable[[], FloatArray]:
         self.batches += 1
         stack = [item.pixels for item in batch if item.pixels is not None]
         height, width = stack[0].shape[:2]
         check_memory(self.network, self.last, len(batch), height, width)
-        try:
+        with contextlib.suppress(MemoryError):
             pictures = np.stack(stack)
-            return self.network.run(pictures.transpose(0, 3, 1, 2), self.last)
-        except MemoryError as error:
-            message = f"{width}x{height}: not enough memory"
-            raise MemoryShortageError(message) from error
+            return self.network.begin(pictures.transpose(0, 3, 1, 2), self.last)
+        # Not raised from the other one, which holds what the run had taken.
+        message = f"{width}x{height}: not enough memory"
+        raise MemoryShortageError(message)
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
         if isinstance(result, ImageError):
@@ -112,18 +127,9 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
         They don't.
     """
     sizes = [4 * c * h * w for c, h, w in [(3, height, width), *network.topology.shapes(height, width)[: last + 1]]]
-    needed = pictures * max(a + b for a, b in zip(sizes, [*sizes[1:], 0], strict=True)) + _WORKSPACE_BYTES
-    free = _available_bytes()
+    needed = pictures * max(a + b for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
+    needed += 2 * network.backend.at_once(_WORKSPACE_BYTES)
+    free = network.backend.free_bytes()
     if free is not None and needed > free:
         message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise MemoryShortageError(message)
-
-
-def _available_bytes() -> int | None:
-    """Give the memory that can be had without swapping, where the system says so (Linux)."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 -- not worth importing pathlib
-            kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    return int(kilobytes) * 1024

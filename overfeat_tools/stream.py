@@ -189,6 +189,11 @@ class Batches:
     def _full(self) -> bool:
         return len(self._ready) >= 2 * self._most_pictures or self._ready_pixels >= 2 * self._most_pixels
 
+    @property
+    def ready(self) -> bool:
+        """Tell whether the next batch can be had without waiting."""
+        return bool(self._ready)
+
     def stop(self) -> None:
         """Let the reader thread end instead of reading on."""
         with self._change:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-from overfeat_tools.backend import CpuBackend
+from overfeat_tools.backend import Backend, CpuBackend, open_backend
+from overfeat_tools.errors import BackendError
 from overfeat_tools.network import TOPOLOGIES, Network
 from tests import synthetic_weights
 
@@ -32,6 +33,22 @@ def backend() -> CpuBackend:
     return CpuBackend(2)
 
 
+@pytest.fixture(scope="session")
+def graphics_card() -> Backend:
+    """Give the graphics card, or skip the test where none works."""
+    try:
+        return open_backend("cuda")
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Backend:
+    """Give each device in turn, for tests of numbers."""
+    backend: Backend = request.getfixturevalue("backend" if request.param == "cpu" else "graphics_card")
+    return backend
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_blas_thread(backend: CpuBackend) -> Iterator[None]:
     """Hold BLAS to one thread in each of ours, as `Network.run` does: else they fight for the processors."""
@@ -48,7 +65,7 @@ def weights() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def open_network(weights: Callable[[str], Path], backend: CpuBackend) -> Callable[..., Network]:
     """Give a function that opens a network with weights of full size."""
-    return lambda name, method="auto": Network(TOPOLOGIES[name], weights(name), backend, method)
+    return lambda name, method="auto", on=backend: Network(TOPOLOGIES[name], weights(name), on, method)
 
 
 def recorded_ppm(name: str) -> bytes:

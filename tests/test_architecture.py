@@ -18,7 +18,10 @@ MODULES = {
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
-    "backend": {"errors"},
+    "backend.arrays": set(),
+    "backend.cpu": {"backend.arrays"},
+    "backend.cuda": {"backend.arrays", "errors"},
+    "backend": {"backend.arrays", "backend.cpu", "backend.cuda", "errors"},
     "convolution.geometry": {"backend"},
     "convolution.tiles": {"backend", "convolution.geometry"},
     "convolution.product": {"backend", "convolution.geometry"},
@@ -30,7 +33,7 @@ ALLOWED = {
     "convolution.plan": {"convolution.cooktoom", "convolution.gemm", "convolution.geometry", "convolution.tiles"},
     "convolution": {
         "backend", "convolution.cooktoom", "convolution.fourier", "convolution.gemm", "convolution.geometry",
-        "convolution.plan", "convolution.rows", "convolution.transform",
+        "convolution.plan", "convolution.rows", "convolution.tiles", "convolution.transform",
     },
     "layers": {"backend", "convolution"},
     "weights": {"backend", "errors"},
@@ -67,15 +70,17 @@ ALLOWED = {
 # The modules that may import an outside library; numpy is common speech from the backend upwards.
 DOORS = {
     "typer": {"cli"},
-    "pyfftw": {"backend"},
-    "threadpoolctl": {"backend"},
+    "pyfftw": {"backend.cpu"},
+    "threadpoolctl": {"backend.cpu"},
+    "cupy": {"backend.cuda"},
+    "cupyx": {"backend.cuda"},
     "imageio": {"image"},
     "PIL": {"image"},
     "httpx": {"transport"},
     "rich": {"progress"},
 }
 NUMPY = {
-    "backend", "convolution.cooktoom", "convolution.fourier", "convolution.plan", "convolution.tiles",
+    "backend.arrays", "backend.cpu", "backend.cuda", "convolution.cooktoom", "convolution.fourier", "convolution.plan",
     "convolution.transform", "image", "inspection", "layers", "output", "pipeline", "pnm", "weights",
 }  # fmt: skip
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "tools"}
@@ -140,7 +145,7 @@ def test_commands_start_lean(module: str) -> None:
     program = (
         f"import sys; from overfeat_tools.commands import {module} as c; sys.argv[1:] = ['-h']\n"
         "try:\n    c.main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'numpy', 'pyfftw', 'scipy', 'PIL', 'imageio', 'threadpoolctl', 'rich'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'cupy', 'pyfftw', 'scipy', 'PIL', 'imageio', 'threadpoolctl', 'rich'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)

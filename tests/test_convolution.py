@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from overfeat_tools.backend import CpuBackend
+from overfeat_tools.backend import Backend, CpuBackend
 from overfeat_tools.convolution import Budget, Convolution, Geometry, Way, gemm, rows
 from overfeat_tools.convolution.plan import Rates, ways
 from overfeat_tools.convolution.transform import Tiled
@@ -35,7 +35,7 @@ def random(shape: tuple[int, ...], seed: int = 0) -> Array:
 
 
 def layer(
-    backend: CpuBackend,
+    backend: Backend,
     kernel: tuple[int, int] = (3, 3),
     *,
     channels: int = 3,
@@ -48,10 +48,18 @@ def layer(
     return Convolution(weight, bias, backend=backend, method=method, **options)  # type: ignore[arg-type]
 
 
+def compute(convolution: Convolution, x: Array, then: Callable[[Array], object] | None = None) -> Array:
+    """Bring a batch to the device and the result back."""
+    backend = convolution._backend  # noqa: SLF001 -- where it was told to compute
+    with backend.computing():
+        result = backend.download(convolution(backend.upload(x), then))
+    return result()
+
+
 def error_of(convolution: Convolution, x: Array) -> float:
     """Give the distance from the oracle."""
     expected = reference.convolve(x, convolution.weight, convolution.bias, convolution.stride, convolution.padding)
-    return reference.distance(convolution(x), expected)
+    return reference.distance(compute(convolution, x), expected)
 
 
 def map_sizes(kernel: int) -> list[tuple[int, int]]:
@@ -79,9 +87,9 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_gemm(kernel: int, stride: int, padding: int, backend: CpuBackend, only: Callable[[str], None]) -> None:
+def test_gemm(kernel: int, stride: int, padding: int, device: Backend, only: Callable[[str], None]) -> None:
     only("gemm")
-    convolution = layer(backend, (kernel, kernel), stride=stride, padding=padding, method="gemm")
+    convolution = layer(device, (kernel, kernel), stride=stride, padding=padding, method="gemm")
     for (height, width), pictures in itertools.product(map_sizes(kernel), BATCHES):
         x = random((pictures, 3, height, width))
         if min(height, width) + 2 * padding >= kernel:
@@ -93,13 +101,13 @@ def test_gemm(kernel: int, stride: int, padding: int, backend: CpuBackend, only:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("unfolding", ["gemm", "gemm-rows"])
 def test_both_unfoldings(
-    unfolding: str, kernel: int, stride: int, padding: int, backend: CpuBackend, monkeypatch: pytest.MonkeyPatch
+    unfolding: str, kernel: int, stride: int, padding: int, device: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The two layouts of unfolded patches, whichever the planner would choose."""
     for (height, width), pictures in itertools.product(map_sizes(kernel), BATCHES):
         if min(height, width) + 2 * padding < kernel:
             continue
-        convolution = layer(backend, (kernel, kernel), stride=stride, padding=padding)
+        convolution = layer(device, (kernel, kernel), stride=stride, padding=padding)
         geometry = convolution.geometry(height, width)
         (way,) = (way for way in ways(geometry, pictures, Rates()) if way.method == unfolding)
         monkeypatch.setattr(convolution, "choose", lambda *_, way=way: way)
@@ -109,12 +117,12 @@ def test_both_unfoldings(
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(("method", "kernel"), [*(("fft", k) for k in KERNELS if k > 1), ("cook-toom", 3)])
 def test_every_tile_size(
-    method: str, kernel: int, padding: int, backend: CpuBackend, only: Callable[[str], None],
+    method: str, kernel: int, padding: int, device: Backend, only: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Each tile size that the planner may offer, not only the one that it likes best here."""
     only(method)
-    convolution = layer(backend, (kernel, kernel), padding=padding)
+    convolution = layer(device, (kernel, kernel), padding=padding)
     tried = set()
     for height, width in map_sizes(kernel):
         if min(height, width) + 2 * padding < kernel:
@@ -123,7 +131,7 @@ def test_every_tile_size(
         for pictures in BATCHES:
             x = random((pictures, 3, height, width))
             for way in [way for way in ways(geometry, pictures, Rates()) if way.method == method]:
-                one_way = layer(backend, (kernel, kernel), padding=padding)
+                one_way = layer(device, (kernel, kernel), padding=padding)
                 monkeypatch.setattr(one_way, "choose", lambda *_, way=way: way)
                 assert error_of(one_way, x) < TOLERANCE, (str(way), height, width, pictures)
                 tried.add(way.size)
@@ -131,17 +139,17 @@ def test_every_tile_size(
 
 
 @pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("cook-toom", 3), ("gemm", 5)])
-def test_forced_method_is_used(method: str, kernel: int, backend: CpuBackend) -> None:
+def test_forced_method_is_used(method: str, kernel: int, device: Backend) -> None:
     """A method asked for is taken at the first call, however dear."""
-    convolution = layer(backend, (kernel, kernel), method=method)
-    convolution(random((1, 3, 14, 14)))
+    convolution = layer(device, (kernel, kernel), method=method)
+    compute(convolution, random((1, 3, 14, 14)))
     assert [used.split()[0].removesuffix("-rows") for used in convolution.used] == [method]
 
 
 @pytest.mark.parametrize("method", ["fft", "cook-toom"])
-def test_what_a_method_cannot_do_falls_to_gemm(method: str, backend: CpuBackend) -> None:
+def test_what_a_method_cannot_do_falls_to_gemm(method: str, device: Backend) -> None:
     for kernel, stride in ((1, 1), (3, 2), (7, 4)):
-        convolution = layer(backend, (kernel, kernel), stride=stride, method=method)
+        convolution = layer(device, (kernel, kernel), stride=stride, method=method)
         assert error_of(convolution, random((2, 3, 19, 22))) < TOLERANCE
         assert set(convolution.used) <= {"gemm", "gemm-rows"}
 
@@ -202,41 +210,41 @@ def test_results_are_new_and_inputs_untouched(method: str, pictures: int, backen
 
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
-def test_any_memory_order_and_bytes(method: str, backend: CpuBackend) -> None:
+def test_any_memory_order_and_bytes(method: str, device: Backend) -> None:
     """Steps, reversed axes, other orders and other dtypes are the same numbers."""
     x = np.random.default_rng(5).integers(0, 256, (4, 6, 34, 38), np.uint8)
-    convolution = layer(backend, channels=3, padding=1, method=method)
+    convolution = layer(device, channels=3, padding=1, method=method)
     wide = x.astype(np.float64)
     for view in (x[::2, ::2, ::2, ::2], x[:2, 2::-1, ::-1, 17:], wide[:, 3:, 5:20], np.asfortranarray(x)[1:2, 3:]):
         expected = reference.convolve(view, convolution.weight, convolution.bias, padding=1)
-        assert reference.distance(convolution(view), expected) < TOLERANCE
+        assert reference.distance(compute(convolution, view), expected) < TOLERANCE
     pictures_last = np.ascontiguousarray(x[:, :3].transpose(1, 2, 3, 0), np.float32).transpose(3, 0, 1, 2)
     assert error_of(convolution, pictures_last) < TOLERANCE
 
 
-def test_read_only_and_unaligned_weights(backend: CpuBackend) -> None:
+def test_read_only_and_unaligned_weights(device: Backend) -> None:
     """Weights come from a file mapped read-only, not aligned to more than a float."""
     raw = np.frombuffer(random((5 * 3 * 9 + 5 + 1,)).tobytes(), np.float32)[1:]
     weight, bias = raw[:135].reshape(5, 3, 3, 3), raw[135:]
     for method in ("gemm", "fft", "cook-toom"):
-        assert error_of(Convolution(weight, bias, backend=backend, method=method), random((2, 3, 9, 9))) < TOLERANCE
+        assert error_of(Convolution(weight, bias, backend=device, method=method), random((2, 3, 9, 9))) < TOLERANCE
 
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
-def test_the_fused_rectifier(method: str, backend: CpuBackend) -> None:
+def test_the_fused_rectifier(method: str, device: Backend) -> None:
     """It equals rectifying afterwards, also where tiles overlap, and leaves no -0.0, which prints as `-0`."""
-    convolution = layer(backend, method=method, padding=1)
+    convolution = layer(device, method=method, padding=1)
     x = random((3, 3, 17, 23))
     x[1] = 0.0
-    plain, fused = convolution(x), convolution(x, Rectify().in_place)
+    plain, fused = compute(convolution, x), compute(convolution, x, Rectify().in_place)
     np.testing.assert_array_equal(fused, np.where(plain > np.float32(1e-6), plain, 0.0))
     assert not np.signbit(fused).any()
 
 
-def test_a_long_run_stays_right(backend: CpuBackend) -> None:
+def test_a_long_run_stays_right(device: Backend) -> None:
     """Buffers are used again: what a large batch left behind must not leak into a small one."""
     for method in ("auto", "gemm", "fft", "cook-toom"):
-        convolution = layer(backend, channels=7, kernels=9, padding=1, method=method)
+        convolution = layer(device, channels=7, kernels=9, padding=1, method=method)
         for pictures, size in ((7, 30), (1, 9), (3, 30), (2, 14), (7, 9), (1, 30), (1, 1)):
             x = random((pictures, 7, size, size)) * np.float32(1e3 if pictures == 7 else 1.0)
             assert error_of(convolution, x) < TOLERANCE, (method, pictures, size)

@@ -120,25 +120,42 @@ def test_classes() -> None:
 
 def _fold(network: Network, x: Array) -> Iterator[Array]:
     """Run layer by layer, nothing fused, by the network's own convolutions; give every layer's output."""
-    padded = 0
+    padded, backend = 0, network.backend
+    with backend.computing():
+        x = backend.upload(x)
     for number, layer in enumerate(network.topology.layers):
         if isinstance(layer, Convolve):
             convolution = network.convolutions[number]
             inner = x[:, :, padded : x.shape[2] - padded, padded : x.shape[3] - padded]
             assert convolution.padding == padded
-            x, padded = convolution(inner), 0
+            with backend.computing():
+                x, padded = convolution(inner), 0
         else:
             padded = layer.width if isinstance(layer, Pad) else 0
-            x = layer(x, network.backend)
-        yield x
+            with backend.computing():
+                x = layer(x, backend)
+        with backend.computing():
+            result = backend.download(x)
+        yield result()
+
+
+NETWORKS = [(name, method) for name in ("fast", "accurate") for method in METHODS]
 
 
 @pytest.fixture(
-    scope="module", params=[(name, method) for name in ("fast", "accurate") for method in METHODS], ids="-".join
+    scope="module",
+    params=[
+        *(pytest.param((*which, "backend"), id="-".join(which)) for which in NETWORKS),
+        *(
+            pytest.param((*which, "graphics_card"), id="-".join((*which, "cuda")), marks=pytest.mark.gpu)
+            for which in NETWORKS
+        ),
+    ],
 )
 def network(request: pytest.FixtureRequest, open_network: Callable[..., Network]) -> Network:
     """Give each network with each method; one at a time, as spectra of full size take gigabytes."""
-    return open_network(*request.param)
+    name, method, device = request.param
+    return open_network(name, method, request.getfixturevalue(device))
 
 
 def check_layer(record: dict[str, npt.NDArray[np.generic]], number: int, ours: Array) -> None:

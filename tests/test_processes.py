@@ -4,6 +4,7 @@ One invariant holds everywhere: an error is one line on stderr, never a tracebac
 tells what went wrong.
 """
 
+import importlib.util
 import json
 import os
 import pty
@@ -195,6 +196,15 @@ def test_cuda_is_refused(tmp_path: Path) -> None:
     result = run("classify", "--device", "cuda", data_folder=tmp_path)
     assert result.status in (1, 4)
     assert result.err.count("\n") == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="cupy is installed")
+def test_cuda_without_cupy() -> None:
+    """Asked for, it is missed in one line that says what to do; `auto` does without and says nothing."""
+    result = run("classify", "--net", "tiny", "--device", "cuda")
+    result.one_line(1, "pip install 'overfeat_tools[cuda]'")
+    quiet = run("classify", "--net", "tiny", "--device", "auto", data=ppm(231, 231))
+    assert (quiet.status, quiet.err) == (0, "")
 
 
 # Closed and full streams.

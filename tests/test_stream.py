@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools import pipeline
+from overfeat_tools.backend import CpuBackend
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.layers import Normalise
 from overfeat_tools.network import Topology
@@ -156,11 +157,12 @@ class Loop:
         self.answers: list[tuple[int, float]] = []
         self.errors: list[tuple[int, str]] = []
 
-        def run(pictures: np.ndarray, _: int) -> np.ndarray:  # type: ignore[type-arg]
+        def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
             fail(pictures)
-            return pictures.astype(np.float32)
+            result = pictures.astype(np.float32)
+            return lambda: result
 
-        network = SimpleNamespace(topology=TINY, run=run)
+        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1))
         self.run = Run(
             network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
             lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
@@ -198,17 +200,64 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
 
     def fail(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
         gate.wait(1.0)  # so that the next batch is a large one
+        gate.set()
         if how == "met" and len(pictures) > 2:
             raise MemoryError
 
     if how == "estimated":
         two_pictures = 2 * 2 * 4 * 3 * 100 * 100
         monkeypatch.setattr(pipeline, "_WORKSPACE_BYTES", 0)
-        monkeypatch.setattr(pipeline, "_available_bytes", lambda: two_pictures)
+        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: two_pictures)
     loop = Loop(fail)
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 41))
+
+
+def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
+    """On a device that computes by itself: two batches are under way at most, answers keep their order."""
+    loop = Loop()
+    under_way, most = 0, 0
+
+    def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+
+        def wait() -> np.ndarray:  # type: ignore[type-arg]
+            nonlocal under_way
+            under_way -= 1
+            return pictures.astype(np.float32)
+
+        return wait
+
+    backend = CpuBackend(1)
+    backend.ahead = 1
+    loop.run.network = SimpleNamespace(topology=TINY, begin=begin, backend=backend)  # type: ignore[assignment]
+    loop.run.most_pictures = 3
+    assert loop.run.over([*many, *many]) == 0
+    assert [number for number, _ in loop.answers] == list(range(1, 81))
+    assert under_way == 0
+    assert most == 2
+
+
+def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:
+    """Also on a device that computes by itself: with nothing more there, a batch is finished."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    loop = Loop()
+    loop.run.network.backend.ahead = 1
+    answered = threading.Event()
+    loop.run.flush = answered.set
+    reader = threading.Thread(target=loop.run.over, args=([str(path)],))
+    reader.start()
+    with path.open("wb", buffering=0) as pipe:
+        for number in range(1, 4):
+            pipe.write(b"P5 100 100 255\n" + bytes([number]) * 10_000)
+            assert answered.wait(30), number
+            answered.clear()
+    reader.join()
+    assert len(loop.answers) == 3
 
 
 def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:

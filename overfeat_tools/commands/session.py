@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overfeat_tools import cli
 from overfeat_tools import output as results
-from overfeat_tools.backend import Array, FloatArray, open_backend
+from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.image import centre_square, fit
 from overfeat_tools.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
@@ -25,11 +25,11 @@ def open_network(options: cli.NetworkOptions) -> Network:
         message = "-d: the name of a folder expected"
         raise UsageError(message)
     folder = None if options.folder is None else Path(options.folder)
-    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra())
+    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra(backend))
 
 
-def memory_for_spectra() -> float:
-    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1024 or an eighth of all memory.
+def memory_for_spectra(backend: Backend) -> float:
+    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1024 or an eighth of the device's.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def memory_for_spectra() -> float:
     """
     named = os.environ.get("OVERFEAT_MEMORY")
     if not named:
-        return min(SPECTRA_LIMIT_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 8)
+        return min(SPECTRA_LIMIT_BYTES, backend.memory_bytes() / 8)
     if not (named.isascii() and named.isdigit()):
         message = f"OVERFEAT_MEMORY={named}: a number of MiB expected"
         raise UsageError(message)
@@ -170,7 +170,7 @@ def _summary(this: Run) -> list[str]:
     whole = this.seconds["whole"]
     network = this.network
     lines = [
-        f"{network.topology.name} on {network.backend.name}, {network.backend.threads} threads",
+        f"{network.topology.name} on {network.backend}",
         f"pictures answered: {this.answered} in {whole:.2f} s, {this.answered / whole:.1f} a second",
         f"batches: {this.batches}; pictures failed: {this.failed}",
         "seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in this.seconds.items()),

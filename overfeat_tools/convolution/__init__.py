@@ -14,24 +14,28 @@ Fourier transform works on runs of N neighbours, and a product over channels nee
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import gemm, rows
 from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.plan import Budget, Rates, Way, tiling_of, ways
+from overfeat_tools.convolution.plan import RATES, Budget, Way, ways
+from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
 
 # A way must be estimated this much quicker than what is ready, or changing is not worth the doubt.
 _WORTH_CHANGING = 0.85
+
+_TILED_KEPT = 8
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
 __all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Way", "pictures_last"]
 
 
-def pictures_last(x: Array, backend: CpuBackend) -> FloatArray:
+def pictures_last(x: Array, backend: Backend) -> FloatArray:
     """Give `x` (N, C, H, W) as a contiguous float32 array (C, H, W, N); no copy if it already is."""
     array: FloatArray = backend.xp.ascontiguousarray(x.transpose(1, 2, 3, 0), backend.xp.float32)
     return array
@@ -46,7 +50,7 @@ class Convolution:
     bias : array (K,) float32
     stride, padding : int
         The step between outputs; rows and columns of zeros on each side.
-    backend : CpuBackend
+    backend : Backend
         Where to compute.
     method : {"auto", "gemm", "fft", "cook-toom"}
         A method other than `auto` is used wherever it can be, and gemm elsewhere.
@@ -59,7 +63,7 @@ class Convolution:
         weight: FloatArray,
         bias: FloatArray,
         *,
-        backend: CpuBackend,
+        backend: Backend,
         stride: int = 1,
         padding: int = 0,
         method: str = "auto",
@@ -70,10 +74,17 @@ class Convolution:
         self.used: Counter[str] = Counter()  # ways, in words, and how many batches took each
         self._backend = backend
         self._budget = budget or Budget()
-        self._rates = Rates()
+        self._rates = RATES[backend.name]
         self._ways: dict[tuple[int, ...], list[Way]] = {}
         self._spectra: dict[tuple[str, tuple[int, int]], list[Array]] = {}
         self._missed_seconds: dict[tuple[str, tuple[int, int]], float] = {}
+        # Their tables are worth keeping for the sizes in use.  (No method: a cache of one would keep all this alive.)
+        self._tiled = lru_cache(_TILED_KEPT)(partial(_tiled, backend))
+
+    @cached_property
+    def _parameters(self) -> tuple[FloatArray, FloatArray]:
+        """Kernels and biases on the device; brought there once, by the first batch."""
+        return self._backend.array(self.weight), self._backend.array(self.bias)
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Give the sizes of this convolution on one map size."""
@@ -101,19 +112,21 @@ class Convolution:
         source = pictures_last(x, self._backend)
         y = self._backend.xp.empty((geometry.kernels, geometry.out_height, geometry.out_width, x.shape[0]), "float32")
 
+        weight, bias = self._parameters
+
         def finish(piece: Array, kernels: slice) -> None:
-            piece += self.bias[kernels].reshape(-1, *[1] * (piece.ndim - 1))
+            piece += bias[kernels].reshape(-1, *[1] * (piece.ndim - 1))
             if then is not None:
                 then(piece)
 
         if way.method == "gemm":
-            gemm.convolve(source, self.weight, y, geometry, self._backend, finish)
+            gemm.convolve(source, weight, y, geometry, self._backend, finish)
         elif way.method == "gemm-rows":
-            (kernels,) = self._prepared(way, lambda: [rows.prepare(self.weight, geometry, self._backend)])
+            (kernels,) = self._prepared(way, lambda: [rows.prepare(weight, geometry, self._backend)])
             rows.convolve(source, kernels, y, geometry, self._backend, finish)
         else:
-            tiled = self._tiled(way, geometry)
-            spectra = self._prepared(way, lambda: tiled.transform_kernels(self.weight))
+            tiled = self._tiled(way.method, way.size, geometry)
+            spectra = self._prepared(way, lambda: tiled.transform_kernels(weight))
             tiled.convolve(source, spectra, y, finish)
         result: FloatArray = y.transpose(3, 0, 1, 2)
         return result
@@ -156,11 +169,6 @@ class Convolution:
             self._budget.take(self._held_bytes)
         return self._spectra[way.key]
 
-    def _tiled(self, way: Way, geometry: Geometry) -> Tiled:
-        tiling = tiling_of(way, geometry)
-        basis = FourierBasis if way.method == "fft" else CookToomBasis
-        return Tiled(geometry, tiling, basis(geometry, tiling, self._backend), self._backend)
-
     def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
         key = (pictures, geometry.height, geometry.width)
         if key not in self._ways:
@@ -170,3 +178,9 @@ class Convolution:
                 found = wanted + [way for way in found if way.method == "gemm" and way not in wanted]
             self._ways[key] = found
         return self._ways[key]
+
+
+def _tiled(backend: Backend, method: str, size: tuple[int, int], geometry: Geometry) -> Tiled:
+    tiling = cut(geometry, *size)
+    basis = FourierBasis if method == "fft" else CookToomBasis
+    return Tiled(geometry, tiling, basis(geometry, tiling, backend), backend)

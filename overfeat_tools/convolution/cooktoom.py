@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.tiles import Tiling
 
@@ -47,13 +47,14 @@ class CookToomBasis:
     `parts` lists the kinds of elements: one, real.
     """
 
-    def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
+    def __init__(self, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
         self._xp, self._backend = backend.xp, backend
+        bring = backend.array
         size, kernel = tiling.height, geometry.kernel_height
         evaluate_input, evaluate_kernel, interpolate = matrices(size, kernel)
-        self._evaluate_input = _on_both_axes(evaluate_input)
-        self._evaluate_kernel = _on_both_axes(evaluate_kernel)
-        self._interpolate = _on_both_axes(interpolate)
+        self._evaluate_input = bring(_on_both_axes(evaluate_input))
+        self._evaluate_kernel = bring(_on_both_axes(evaluate_kernel))
+        self._interpolate = bring(_on_both_axes(interpolate))
         self._size, self._outputs = size, size - kernel + 1
         self.parts: tuple[tuple[int, np.dtype[Any]], ...] = ((size * size, np.dtype(np.float32)),)
 

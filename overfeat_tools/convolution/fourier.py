@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.tiles import Tiling
 
@@ -35,16 +35,16 @@ class FourierBasis:
     `parts` lists the kinds of elements: pairs of mirrored bins, complex, then real bins.
     """
 
-    def __init__(self, geometry: Geometry, tiling: Tiling, backend: CpuBackend) -> None:
+    def __init__(self, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
         self.height, self.width = tiling.height, tiling.width
         self._backend = backend
         self._kernel_size = (geometry.kernel_height, geometry.kernel_width)
         rows, columns = np.divmod(np.arange(tiling.pixels), self.width)
         mirror = -rows % self.height * self.width + -columns % self.width
         bins = np.arange(tiling.pixels)
-        self._pairs = bins[bins < mirror]
-        self._mirrors = mirror[self._pairs]
-        self._reals = bins[bins == mirror]
+        self._host_pairs, self._host_reals = bins[bins < mirror], bins[bins == mirror]
+        self._pairs, self._reals = backend.array(self._host_pairs), backend.array(self._host_reals)
+        self._mirrors = backend.array(mirror[self._host_pairs])
         self.parts: tuple[tuple[int, np.dtype[Any]], ...] = (
             (len(self._pairs), np.dtype(np.complex64)),
             (len(self._reals), np.dtype(np.float32)),
@@ -66,11 +66,11 @@ class FourierBasis:
         dft = dft.reshape(self.height * self.width, -1)
         flat = weight.reshape(-1, dft.shape[1]).T
         pairs, reals = spectra
-        matmul = self._backend.xp.matmul
-        pair_dft = dft[self._pairs]
-        pairs.real = matmul(pair_dft.real.astype(np.float32), flat).reshape(pairs.shape)
-        pairs.imag = matmul(pair_dft.imag.astype(np.float32), flat).reshape(pairs.shape)
-        reals[...] = matmul(dft[self._reals].real.astype(np.float32), flat).reshape(reals.shape)
+        matmul, bring = self._backend.xp.matmul, self._backend.array
+        pair_dft = dft[self._host_pairs]
+        pairs.real = matmul(bring(pair_dft.real.astype(np.float32)), flat).reshape(pairs.shape)
+        pairs.imag = matmul(bring(pair_dft.imag.astype(np.float32)), flat).reshape(pairs.shape)
+        reals[...] = matmul(bring(dft[self._host_reals].real.astype(np.float32)), flat).reshape(reals.shape)
 
     def tiles(self, columns: int) -> FloatArray:
         """Give this thread's room for tiles: (height, width, columns) float32."""

@@ -10,7 +10,7 @@ direct convolution; it needs no preparation and serves every kernel size and str
 brother for small kernels.
 """
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
 from overfeat_tools.convolution.product import multiply, row_blocks
 
@@ -32,7 +32,7 @@ def convolve(
     weight: FloatArray,
     y: FloatArray,
     geometry: Geometry,
-    backend: CpuBackend,
+    backend: Backend,
     finish: Finish,
 ) -> None:
     """Write the convolution of `x` into `y`.
@@ -45,7 +45,7 @@ def convolve(
         The output.
     geometry : Geometry
         The sizes of all these.
-    backend : CpuBackend
+    backend : Backend
         Where to compute.
     finish : callable
         Called as `finish(piece, kernels)` with each piece of `y` just written and the slice of
@@ -55,7 +55,7 @@ def convolve(
     kernels = weight.reshape(geometry.kernels, geometry.taps)
     places = y.reshape(geometry.kernels, geometry.out_pixels * pictures)
     row = geometry.out_width * pictures
-    rows_at_once = _rows_at_once(geometry, pictures)
+    rows_at_once = _rows_at_once(geometry, pictures, backend.at_once(_COLUMNS_BYTES))
     for top in range(0, geometry.out_height, rows_at_once):
         bottom = min(top + rows_at_once, geometry.out_height)
         columns = _unfold(x, geometry, top, bottom, backend)
@@ -72,9 +72,9 @@ def convolve(
         backend.share(multiply_some, len(blocks))
 
 
-def _rows_at_once(geometry: Geometry, pictures: int) -> int:
+def _rows_at_once(geometry: Geometry, pictures: int, columns_bytes: int = _COLUMNS_BYTES) -> int:
     row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
-    return max(1, min(geometry.out_height, _COLUMNS_BYTES // max(row_bytes, 1)))
+    return max(1, min(geometry.out_height, columns_bytes // max(row_bytes, 1)))
 
 
 def _needs_no_unfolding(geometry: Geometry) -> bool:
@@ -86,7 +86,7 @@ def _needs_no_unfolding(geometry: Geometry) -> bool:
     return pointwise or whole
 
 
-def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: CpuBackend) -> Array:
+def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: Backend) -> Array:
     """Copy the patches of output rows `top` to `bottom` side by side: (C*kh*kw, columns)."""
     pictures = x.shape[-1]
     if _needs_no_unfolding(geometry):
@@ -95,6 +95,13 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: C
     stride, padding = geometry.stride, geometry.padding
     shape = (geometry.kernel_height, geometry.kernel_width, bottom - top, geometry.out_width)
     columns = backend.scratch("patches", (geometry.channels, *shape, pictures), "float32")
+    if backend.batched and not padding:
+        # One copy in place of one for each place of the kernel.
+        step = stride * x.strides[1], stride * x.strides[2]
+        strides = (*x.strides[:3], *step, x.strides[3])
+        columns[...] = backend.xp.lib.stride_tricks.as_strided(x[:, top * stride :], columns.shape, strides)
+        whole: Array = columns.reshape(geometry.taps, -1)
+        return whole
 
     def unfold_channels(share: int) -> None:
         some = shares[share]

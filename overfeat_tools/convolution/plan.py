@@ -19,7 +19,7 @@ import numpy as np
 
 from overfeat_tools.convolution import cooktoom, gemm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
-from overfeat_tools.convolution.tiles import Tiling, cut
+from overfeat_tools.convolution.tiles import cut
 
 # Tile sizes whose transform FFTW has straight-line code for: 1.0 to 1.4 ns a place and thread, where
 # 18, 24, 28, 36 and 40 take 4 to 12.
@@ -44,6 +44,28 @@ class Rates:
     fourier_flops: float = 60e9
     prepare_fourier_bytes: float = 1.7e9
     prepare_real_bytes: float = 5e9
+    call_seconds: float = 0.0
+
+
+# By the backend's name.  Those of cuda are estimates for a data-centre card (50 TFLOP/s in float32, 3 TB/s),
+# not measured; a call is what it takes to queue one.
+RATES = {
+    "cpu": Rates(),
+    "cuda": Rates(
+        product_flops=50e12,
+        complex_product_flops=45e12,
+        half_columns=128.0,
+        half_complex_columns=32.0,
+        memory_bytes=3e12,
+        unfold_bytes=1e12,
+        copy_bytes=1.5e12,
+        half_run=8.0,
+        fourier_flops=2e12,
+        prepare_fourier_bytes=100e9,
+        prepare_real_bytes=200e9,
+        call_seconds=10e-6,
+    ),
+}
 
 
 class Budget:
@@ -139,7 +161,8 @@ def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     unfolded = geometry.kernel_width * geometry.channels * columns * rows * FLOAT_BYTES
     seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
     price = kernel_bytes / rates.prepare_real_bytes
-    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.unfold_bytes, price, kernel_bytes)
+    calls = geometry.out_height * rates.call_seconds
+    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.unfold_bytes + calls, price, kernel_bytes)
 
 
 def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
@@ -167,8 +190,3 @@ def _product(flops: float, columns: int, kernel_bytes: int, rates: Rates, *, com
     half = rates.half_complex_columns if complex_ else rates.half_columns
     computing = flops / peak * (columns + half) / columns
     return float(max(computing, kernel_bytes / rates.memory_bytes))
-
-
-def tiling_of(way: Way, geometry: Geometry) -> Tiling:
-    """Cut the map as `way` says."""
-    return cut(geometry, *way.size)

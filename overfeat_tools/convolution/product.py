@@ -9,7 +9,7 @@ into blocks that small.  For 1024 terms that made a product of 9 columns 1.5 tim
 columns 1.45 times, one of 36 columns 1.2 times (AVX-512; with AVX2 up to 1.2 times).
 """
 
-from overfeat_tools.backend import Array, CpuBackend
+from overfeat_tools.backend import Array, Backend
 from overfeat_tools.convolution.geometry import stretches
 
 _ROWS = 512
@@ -23,14 +23,14 @@ _SKINNY_MULTIPLY_ADDS = 1_000_000
 _SKINNY_ROWS = (64, 32, 16)
 
 
-def multiply(left: Array, right: Array, out: Array, terms: int, backend: CpuBackend) -> None:
+def multiply(left: Array, right: Array, out: Array, terms: int, backend: Backend) -> None:
     """Write `left` (M, L) @ `right` (L, R) into `out` (M, R), with sums of at most `terms` at a time.
 
     The sums are added up in pairs, then pairs of pairs, so that none is long.
     """
     rows, length = left.shape
     columns = right.shape[1]
-    if 1 < columns <= _SKINNY_COLUMNS and left.dtype == backend.xp.float32:
+    if 1 < columns <= _SKINNY_COLUMNS and not backend.batched and left.dtype == backend.xp.float32:
         block = next((n for n in _SKINNY_ROWS if n * length * columns <= _SKINNY_MULTIPLY_ADDS), rows)
         if block < rows and rows % block == 0:
             shape = (rows // block, block)
@@ -46,11 +46,11 @@ def multiply(left: Array, right: Array, out: Array, terms: int, backend: CpuBack
     out += rest
 
 
-def row_blocks(rows: int, columns: int, backend: CpuBackend) -> list[slice]:
+def row_blocks(rows: int, columns: int, backend: Backend) -> list[slice]:
     """Cut an output's rows into blocks to share out.
 
     With few columns the work is reading `left` from memory, which goes best in long stretches.
     """
     if columns <= _FEW_COLUMNS:
         return backend.pieces(rows)
-    return stretches(rows, min(_ROWS, -(-rows // backend.threads)))
+    return stretches(rows, min(backend.at_once(_ROWS), -(-rows // backend.threads)))

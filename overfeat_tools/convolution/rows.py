@@ -14,21 +14,21 @@ the order (kh, kw, C) first, so it suits small kernels.
 Source: the unfolding is that of Cho & Brand, arXiv:1706.06873.
 """
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
 
 # Unfolded rows that a thread holds at a time.
 _UNFOLDED_BYTES = 4 << 20
 
 
-def prepare(weight: FloatArray, geometry: Geometry, backend: CpuBackend) -> Array:
+def prepare(weight: FloatArray, geometry: Geometry, backend: Backend) -> Array:
     """Put kernels (K, C, kh, kw) in the order that rows are unfolded in: (K, kh*kw*C)."""
     ordered: Array = backend.xp.ascontiguousarray(weight.transpose(0, 2, 3, 1))
     return ordered.reshape(geometry.kernels, geometry.taps)
 
 
 def convolve(
-    x: FloatArray, kernels: Array, y: FloatArray, geometry: Geometry, backend: CpuBackend, finish: Finish
+    x: FloatArray, kernels: Array, y: FloatArray, geometry: Geometry, backend: Backend, finish: Finish
 ) -> None:
     """Write the convolution of `x` into `y`.
 
@@ -61,14 +61,14 @@ def convolve(
     backend.share(some_rows, -(-geometry.out_height // step))
 
 
-def _rows_at_once(geometry: Geometry, row: int, backend: CpuBackend) -> int:
+def _rows_at_once(geometry: Geometry, row: int, backend: Backend) -> int:
     """Give output rows a piece of work: as many as fit, and enough pieces for all threads."""
     input_row_bytes = geometry.kernel_width * geometry.channels * row * FLOAT_BYTES
-    fit = (_UNFOLDED_BYTES // input_row_bytes - geometry.kernel_height) // geometry.stride + 1
+    fit = (backend.at_once(_UNFOLDED_BYTES) // input_row_bytes - geometry.kernel_height) // geometry.stride + 1
     return max(1, min(fit, -(-geometry.out_height // (2 * backend.threads))))
 
 
-def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: CpuBackend) -> Array:
+def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: Backend) -> Array:
     """Unfold the input rows below output rows `top` to `bottom`: (rows, kw, C, out_width, N)."""
     stride, padding = geometry.stride, geometry.padding
     count = (bottom - top - 1) * stride + geometry.kernel_height

@@ -9,9 +9,7 @@ view of it, so that gathering them is a single copy.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from numpy.lib.stride_tricks import as_strided
-
-from overfeat_tools.backend import Array
+from overfeat_tools.backend import Array, Backend
 from overfeat_tools.convolution.geometry import Geometry
 
 
@@ -48,7 +46,7 @@ def cut(geometry: Geometry, height: int, width: int) -> Tiling:
     return Tiling(height, width, out_height, out_width, rows, columns)
 
 
-def windows(x: Array, tiling: Tiling) -> Array:
+def windows(x: Array, tiling: Tiling, backend: Backend) -> Array:
     """View the tiles of a map without a copy.
 
     Parameters
@@ -59,7 +57,7 @@ def windows(x: Array, tiling: Tiling) -> Array:
     Returns
     -------
     array (height, width, C, rows, columns, N)
-        Read-only; `rows` and `columns` number the tiles.
+        To read only: tiles overlap.  `rows` and `columns` number them.
     """
     channels, height, width, pictures = x.shape
     rows = (height - tiling.height) // tiling.out_height + 1
@@ -67,7 +65,7 @@ def windows(x: Array, tiling: Tiling) -> Array:
     channel, row, column, picture = x.strides
     shape = (tiling.height, tiling.width, channels, rows, columns, pictures)
     strides = (row, column, channel, tiling.out_height * row, tiling.out_width * column, picture)
-    view: Array = as_strided(x, shape, strides, writeable=False)
+    view: Array = backend.xp.lib.stride_tricks.as_strided(x, shape, strides)
     return view
 
 

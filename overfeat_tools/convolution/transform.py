@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from overfeat_tools.backend import Array, CpuBackend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside, stretches
 from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Tiling, place, windows
@@ -60,7 +60,7 @@ class Tiled:
     geometry: Geometry
     tiling: Tiling
     basis: Basis
-    backend: CpuBackend
+    backend: Backend
 
     @property
     def element_bytes(self) -> int:
@@ -82,7 +82,7 @@ class Tiled:
         empty = self.backend.xp.empty
         spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
-        groups = stretches(kernels, max(1, self.backend.cache_bytes // 2 // (channels * self.element_bytes)))
+        groups = stretches(kernels, max(1, self.backend.cache_bytes // (channels * self.element_bytes)))
 
         def transform(number: int) -> None:
             some = groups[number]
@@ -105,10 +105,10 @@ class Tiled:
             Called as `finish(piece, kernels)` with pieces of the output (k, ...) before they are
             put in their place, and the slice of kernels that they belong to.
         """
-        tiling = self.tiling
+        tiling, at_once = self.tiling, self.backend.at_once
         row_columns = tiling.columns * x.shape[-1]
         row_bytes = (self.geometry.channels + self.geometry.kernels) * self.element_bytes * row_columns
-        rows_at_once = max(1, min(_ROUND_BYTES // row_bytes, _ROUND_COLUMNS // row_columns))
+        rows_at_once = max(1, min(at_once(_ROUND_BYTES) // row_bytes, at_once(_ROUND_COLUMNS) // row_columns))
         for rows in stretches(tiling.rows, rows_at_once):
             products = self._multiply(kernels, self._forward(x, rows))
             out_rows = slice(rows.start * tiling.out_height, rows.stop * tiling.out_height)
@@ -125,7 +125,7 @@ class Tiled:
 
         def transform(number: int) -> None:
             some = groups[number]
-            tiles = windows(self._surrounded(x[some], rows), tiling)
+            tiles = windows(self._surrounded(x[some], rows), tiling, self.backend)
             room = self.basis.tiles(room_columns)
             target = room[..., : tiles.shape[2] * columns].reshape(*tiles.shape[:3], columns)
             if used < columns:
@@ -157,6 +157,10 @@ class Tiled:
     def _multiply(self, kernels: Sequence[Array], spectra: Sequence[Array]) -> list[Array]:
         """Multiply element by element: arrays (elements, K, columns)."""
         products = self._scratch("products", self.geometry.kernels, spectra[0].shape[2])
+        if self.backend.batched:
+            for u, v, out in zip(kernels, spectra, products, strict=True):
+                self.backend.xp.matmul(u, v, out=out)
+            return products
         columns = spectra[0].shape[2]
         few = columns <= _FEW_COLUMNS
         rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
@@ -191,7 +195,7 @@ class Tiled:
         self.backend.share(transform, len(groups))
 
     def _channel_groups(self, channels: int, columns: int) -> list[slice]:
-        fits = self.backend.cache_bytes // 2 // (FLOAT_BYTES * self.tiling.pixels * columns)
+        fits = self.backend.cache_bytes // (FLOAT_BYTES * self.tiling.pixels * columns)
         return stretches(channels, max(1, min(fits, -(-channels // self.backend.threads))))
 
     def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:

@@ -1,8 +1,4 @@
-"""Arrays, transforms and threads of the machine: the one door to pyfftw and threadpoolctl.
-
-Everything above computes with `backend.xp` (numpy here), shares work out with `backend.share`
-and takes Fourier plans from `backend.fourier_plan`; a graphics card would be a second class with
-these methods.
+"""The processor: numpy, FFTW and threads; the one door to pyfftw and threadpoolctl.
 
 Threads: BLAS runs with one thread in each of our own, because the products of the engine are
 many and small: one product a thread ran 1.5 to 2 times as fast as one two-threaded product after
@@ -21,14 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.errors import BackendError
+from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-FloatArray = npt.NDArray[np.float32]
-ComplexArray = npt.NDArray[np.complex64]
-Array = npt.NDArray[Any]
 
 _PLANS_KEPT = 64
 
@@ -46,11 +38,13 @@ class CpuBackend:
     """
 
     name = "cpu"
+    batched = False
+    ahead = 0
 
     def __init__(self, threads: int | None = None) -> None:
         self.xp: ModuleType = np
         self.threads = threads or _processors()
-        self.cache_bytes = _cache_bytes()
+        self.cache_bytes = _cache_bytes() // 2
         self._pool: ThreadPoolExecutor | None = None
         self._scratch: dict[str, Array] = {}
         self._blas: Any = None
@@ -58,6 +52,9 @@ class CpuBackend:
         self._local = threading.local()
         # FFTW's planner is one global thing: two threads must not plan at once.
         self._planning = threading.Lock()
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.threads} threads"
 
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, each once, on all threads.
@@ -97,6 +94,10 @@ class CpuBackend:
         count = max(1, min(2 * self.threads if self.threads > 1 else 1, length // max(least, 1)))
         edges = [length * i // count for i in range(count + 1)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+    def at_once(self, cached: int) -> int:
+        """Tell how much to work on at a time: what the caller thinks right for a thread's cache."""
+        return cached
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
@@ -141,6 +142,35 @@ class CpuBackend:
                 yield
         finally:
             self._blas_is_held = False
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """Hold BLAS to one thread while a batch is computed."""
+        return self.one_blas_thread()
+
+    def array(self, host: Array) -> Array:
+        """Give the array itself: it is where it is computed with."""
+        return host
+
+    def upload(self, pictures: Array) -> Array:
+        """Give the batch itself."""
+        return pictures
+
+    def download(self, x: FloatArray) -> Callable[[], FloatArray]:
+        """Give a function that gives the result, which is there."""
+        return lambda: x
+
+    def free_bytes(self) -> int | None:
+        """Give the memory that can be had without swapping, where the system says so (Linux)."""
+        try:
+            with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 -- not worth importing pathlib
+                kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        except (OSError, StopIteration):
+            return None
+        return int(kilobytes) * 1024
+
+    def memory_bytes(self) -> int:
+        """Give the size of the machine's memory."""
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def fourier_plan(self, height: int, width: int, columns: int) -> "FourierPlan":
         """Give this thread's plan for maps of one size, making it the first time.
@@ -208,24 +238,3 @@ class FourierPlan:
         self.inverse: Callable[[], None] = pyfftw.FFTW(
             self.tiles, self.tiles, direction="FFTW_BACKWARD", **plan
         ).execute
-
-
-def open_backend(device: str = "auto", threads: int | None = None) -> CpuBackend:
-    """Open the device to compute on.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda"}
-        `auto` takes what is there and works.
-    threads : int, optional
-        Threads of the CPU; by default all this process may use.
-
-    Raises
-    ------
-    BackendError
-        The device asked for is not available.
-    """
-    if device == "cuda":
-        message = "--device cuda is not available in this version; use --device cpu"
-        raise BackendError(message)
-    return CpuBackend(threads)

@@ -1,0 +1,38 @@
+"""Devices to compute on: arrays, transforms, threads, transfers.
+
+Everything above computes with `backend.xp`, shares work out with `backend.share` and takes Fourier
+transforms from `backend.fourier_plan`; what else differs between devices is a method of theirs too
+(`arrays.Backend`).  `cpu.py` is the door to pyfftw and threadpoolctl, `cuda.py` the one to cupy.
+"""
+
+from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
+from overfeat_tools.backend.cpu import CpuBackend
+from overfeat_tools.errors import BackendError
+
+__all__ = ["Array", "Backend", "ComplexArray", "CpuBackend", "FloatArray", "open_backend"]
+
+
+def open_backend(device: str = "auto", threads: int | None = None) -> Backend:
+    """Open the device to compute on.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        `auto` takes a graphics card where one works, and else the processor.
+    threads : int, optional
+        Threads of the CPU; by default all this process may use.
+
+    Raises
+    ------
+    BackendError
+        The device asked for is not available.
+    """
+    if device != "cpu":
+        from overfeat_tools.backend.cuda import open_cuda
+
+        try:
+            return open_cuda()
+        except BackendError:
+            if device == "cuda":
+                raise
+    return CpuBackend(threads)

@@ -1,0 +1,312 @@
+"""A graphics card by NVIDIA: the one door to cupy.
+
+NOT YET RUN ON A CARD: written from cupy's documentation and sources (version 14), and tested with
+a stand-in for cupy that keeps its arrays apart from numpy's and its streams apart from each other.
+
+Everything of a batch is queued on one stream, from normalising to softmax, and the program goes
+on while the card computes.  Pictures and results travel through pinned memory on two streams of
+their own: while one batch computes, the next is read, stacked, uploaded and queued, and the last
+one's result is downloaded and printed.  Not overlapped: the upload of weights (once), spectra (made
+on the card, once) and the copies between ordinary and pinned memory, which the processor makes.
+
+The Fourier transforms of tiles, 8 to 40 places a side, are products with the DFT's matrix, one for
+each axis, and not cuFFT's.  A cuFFT plan is made for one number of maps: a stream of mixed pictures
+would make one after the other, each with a work area as large as the maps.  The products need
+neither, and their 8 operations a place and side are a few percent of those of the convolution.
+
+Source: docs.cupy.dev; for cuBLAS's modes of computing, the CUDA Toolkit documentation.
+"""
+
+import contextlib
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
+from overfeat_tools.errors import BackendError
+
+# Work at a time: enough for any batch of usual pictures, and bounded for large ones.
+_AT_ONCE_BYTES = 2 << 30
+_AT_ONCE_SHARE = 16
+
+_SLOTS = 2
+
+
+def open_cuda() -> "CudaBackend":
+    """Open the graphics card, after trying it out.
+
+    Raises
+    ------
+    BackendError
+        There is no cupy, no card, or they don't work.
+    """
+    if importlib.util.find_spec("cupy") is None:
+        message = "--device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use --device cpu"
+        raise BackendError(message)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
+            return CudaBackend()
+    except Exception as error:  # whatever cupy, the driver or a library has to say
+        message = f"--device cuda: no card that works ({_reason(error)}); use --device cpu"
+        raise BackendError(message) from error
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).lower()
+
+
+class CudaBackend:
+    """cupy on the current device."""
+
+    name = "cuda"
+    threads = 1
+    batched = True
+    ahead = 1
+
+    def __init__(self) -> None:
+        # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it
+        # at the first product of each type.
+        os.environ["CUPY_TF32"] = "0"
+        import cupy
+        import cupyx
+
+        self.xp: Any = cupy
+        self._runtime: Any = cupy.cuda.runtime
+        # Asked first: where there is no card or driver this fails cleanly, and a stream noisily.
+        if not self._runtime.getDeviceCount():
+            message = "none found"
+            raise BackendError(message)
+        self._stream: Any = cupy.cuda.Stream(non_blocking=True)
+        self._uploads: Any = cupy.cuda.Stream(non_blocking=True)
+        self._downloads: Any = cupy.cuda.Stream(non_blocking=True)
+        self._inputs = [_Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
+        self._outputs = [_Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
+        self._plan: ProductTransform | None = None
+        self.cache_bytes = min(_AT_ONCE_BYTES, self.memory_bytes() // _AT_ONCE_SHARE)
+        self._try_out()
+
+    def __str__(self) -> str:
+        card = self._runtime.getDeviceProperties(self._runtime.getDevice())["name"].decode()
+        return f"{self.name}, {card}"
+
+    def _try_out(self) -> None:
+        """Use what a network uses: memory, a kernel compiled here, both products, transfers."""
+        ones = np.ones((2, 2, 2), np.complex64)
+        with self.computing():
+            x = self.array(ones)
+            x = self.xp.matmul(x, x) + self.xp.matmul(x[0], x[1])
+            result = self.download(x.real.copy())
+        if (result() != 2 * len(ones)).any():
+            message = "it computes wrongly"
+            raise BackendError(message)
+
+    def share(self, work: Callable[[int], object], count: int) -> None:
+        """Call `work(0)` to `work(count - 1)`, which queue what they do."""
+        for piece in range(count):
+            work(piece)
+
+    def pieces(self, length: int, least: int = 1) -> list[slice]:  # noqa: ARG002 -- a thread's share is of no use here
+        """Leave `range(length)` in one piece."""
+        return [slice(0, length)]
+
+    def at_once(self, cached: int) -> int:
+        """Take everything, up to a part of the card's memory: what is queued in one call keeps it busy."""
+        return max(cached, self.cache_bytes)
+
+    def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:  # noqa: ARG002 -- as above
+        """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
+        array: Array = self.xp.empty(shape, dtype)
+        return array
+
+    thread_scratch = scratch
+
+    def fourier_plan(self, height: int, width: int, columns: int) -> "ProductTransform":
+        """Give the transform of maps of one size; only the last one is kept."""
+        shape = (height, width, columns)
+        if self._plan is None or self._plan.shape != shape:
+            self._plan = None  # its tiles are let go before others are asked for
+            self._plan = ProductTransform(shape, self)
+        return self._plan
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Queue what is done inside on the stream for computing; speak plainly of the card's errors."""
+        with _plain_errors():
+            self._inputs.reverse()  # the slots take turns
+            self._outputs.reverse()
+            try:
+                with self._stream:
+                    yield
+            finally:
+                self._inputs[0].busy = self._stream.record()
+
+    def array(self, host: Array) -> Array:
+        """Copy what stays to the card.
+
+        Unlike `cupy.asarray`, whose pinned copy of it would stay in that memory's pool.
+        """
+        array: Array = self.xp.empty(host.shape, host.dtype)
+        if host.size:
+            array.set(np.ascontiguousarray(host), stream=self._stream)  # type: ignore[attr-defined]
+        return array
+
+    def upload(self, pictures: Array) -> Array:
+        """Begin to copy a batch to the card; what is computed next waits for it.
+
+        The bytes go as they are: a quarter of what floats would take.  In memory the colours come
+        last, as pictures are read, so that the copy into pinned memory is a plain one.
+        """
+        source = pictures.transpose(0, 2, 3, 1)
+        slot = self._inputs[0]
+        slot.wait()
+        if slot.device is None or slot.device.nbytes < source.nbytes:
+            slot.device = None
+            slot.device = self.xp.empty(_room(source.nbytes), np.uint8)
+            # The pool may have handed out what the last batch still computes with.
+            self._uploads.wait_event(self._stream.record())
+        pinned = slot.pinned(source)
+        np.copyto(pinned, source)
+        there = slot.device[: source.nbytes].view(source.dtype).reshape(source.shape)
+        there.set(pinned, stream=self._uploads)
+        self._stream.wait_event(self._uploads.record())
+        array: Array = there.transpose(0, 3, 1, 2)
+        return array
+
+    def download(self, x: FloatArray) -> "Download":
+        """Begin to copy a result back, once it is computed."""
+        there: Any = self.xp.ascontiguousarray(x)
+        slot = self._outputs[0]
+        slot.wait()
+        here = slot.pinned(there)
+        self._downloads.wait_event(self._stream.record())
+        there.get(stream=self._downloads, out=here, blocking=False)
+        result = Download(here, there, self._downloads.record())
+        slot.busy = result
+        return result
+
+    def free_bytes(self) -> int | None:
+        """Give the card's free memory, and what cupy's pool holds of it unused."""
+        free, _ = self._runtime.memGetInfo()
+        return int(free + self.xp.get_default_memory_pool().free_bytes())
+
+    def memory_bytes(self) -> int:
+        """Give the size of the card's memory."""
+        return int(self._runtime.memGetInfo()[1])
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn errors of CUDA and its libraries into a line for the user, or into `MemoryError`.
+
+    Most shortages are one already: `cupy.cuda.memory.OutOfMemoryError` is derived from it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("cupy"):
+            raise
+        reason = _reason(error)
+        if "memoryallocation" in reason or "alloc_failed" in reason:
+            raise MemoryError(reason) from error
+        message = f"--device cuda: the card failed ({reason}); use --device cpu"
+        raise BackendError(message) from error
+
+
+def _room(size_bytes: int) -> int:
+    """Round up to a power of two: pictures of all sizes then leave no more than twice the largest in the pools."""
+    return int(1 << (size_bytes - 1).bit_length())
+
+
+class Download:
+    """A result on its way from the card; calling it waits for the result.
+
+    Parameters
+    ----------
+    pinned : array
+        Where it arrives.
+    there : cupy array
+        Where it comes from: must be kept until it has.
+    arrived : cupy event
+    """
+
+    def __init__(self, pinned: FloatArray, there: Any, arrived: Any) -> None:  # noqa: ANN401 -- cupy's are untyped
+        self._pinned, self._there, self._arrived = pinned, there, arrived
+        self._values: FloatArray | None = None
+
+    def __call__(self) -> FloatArray:
+        """Give the result, an array of its own."""
+        if self._values is None:
+            self.synchronize()
+        assert self._values is not None  # noqa: S101 -- for the type checker
+        return self._values
+
+    def synchronize(self) -> None:
+        """Take the result out of the pinned memory, which another one needs."""
+        if self._values is None:
+            with _plain_errors():
+                self._arrived.synchronize()
+            self._values = self._pinned.copy()
+            self._there = None
+
+
+class _Slot:
+    """Pinned memory, with room on the card for what it sends, and what must be over before it is used again."""
+
+    def __init__(self, empty_pinned: Callable[[int, npt.DTypeLike], Array]) -> None:
+        self._empty_pinned = empty_pinned
+        self._pinned: Array | None = None
+        self.device: Any = None
+        self.busy: Any = None
+
+    def wait(self) -> None:
+        """Wait until its last use is over."""
+        if self.busy is not None:
+            self.busy.synchronize()
+            self.busy = None
+
+    def pinned(self, like: Array) -> Array:
+        """Give pinned memory as an array of a shape and dtype."""
+        if self._pinned is None or self._pinned.nbytes < like.nbytes:
+            self._pinned = None
+            self._pinned = self._empty_pinned(_room(like.nbytes), np.uint8)
+        array: Array = self._pinned[: like.nbytes].view(like.dtype).reshape(like.shape)
+        return array
+
+
+class ProductTransform:
+    """Complex transforms by products with the DFT's matrix; see `arrays.Transform`."""
+
+    def __init__(self, shape: tuple[int, int, int], backend: CudaBackend) -> None:
+        self.shape = shape
+        height, width, _ = shape
+        self._matmul = backend.xp.matmul
+        # One matrix a row of the map: equal products of equal operands go to cuBLAS as one strided batch.
+        rows, columns = _dft(height), np.broadcast_to(_dft(width), (height, width, width))
+        self._forward = backend.array(rows), backend.array(columns)
+        self._inverse = backend.array(rows.conj()), backend.array(columns.conj())
+        self.tiles: ComplexArray = backend.xp.empty(shape, np.complex64)
+
+    def forward(self) -> None:
+        """Transform `tiles`."""
+        self._apply(*self._forward)
+
+    def inverse(self) -> None:
+        """Transform `tiles` back."""
+        self._apply(*self._inverse)
+
+    def _apply(self, rows: Array, columns: Array) -> None:
+        between = self._matmul(rows, self.tiles.reshape(self.shape[0], -1)).reshape(self.shape)
+        self._matmul(columns, between, out=self.tiles)
+
+
+def _dft(size: int) -> ComplexArray:
+    """Give the matrix of a DFT, exp(-2 pi i j k / size)."""
+    places = np.arange(size)
+    matrix: ComplexArray = np.exp(-2j * np.pi * (np.outer(places, places) % size) / size).astype(np.complex64)
+    return matrix

@@ -1,0 +1,255 @@
+"""A stand-in for cupy, made of numpy, that is stricter than either: it finds what was forgotten.
+
+Its arrays refuse to meet numpy's, so a missing upload or a numpy function on an array of the card
+fails.  Its copies between host and card are put off until something waits for their stream, so a
+missing wait gives wrong numbers.  Its memory is counted and has an end.
+"""
+
+import weakref
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+NOT_YET = 0xA5
+"""The bytes of memory that nobody has written."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """As cupy's."""
+
+    __module__ = "cupy_backends.cuda.api.runtime"
+
+
+class OutOfMemoryError(MemoryError):
+    """As `cupy.cuda.memory.OutOfMemoryError`."""
+
+
+class Memory:
+    """The card's: how much there is, and how much is held."""
+
+    def __init__(self) -> None:
+        self.total = 8 << 30
+        self.held = 0
+
+    def adopt(self, array: np.ndarray) -> "CardArray":  # type: ignore[type-arg]
+        """Count the memory of a new array as the card's."""
+        owner = array if array.base is None else array.base
+        if self.held + array.nbytes > self.total:
+            raise OutOfMemoryError
+        self.held += array.nbytes
+        weakref.finalize(owner, self._let_go, array.nbytes)
+        return array.view(CardArray)
+
+    def _let_go(self, size: int) -> None:
+        self.held -= size
+
+
+MEMORY = Memory()
+
+
+def check(*values: object) -> None:
+    """Refuse arrays of numpy."""
+    for value in values:
+        if isinstance(value, tuple | list):
+            check(*value)
+        elif isinstance(value, np.ndarray) and not isinstance(value, CardArray):
+            message = f"an array of the host, {value.dtype} {value.shape}, meets the card's"
+            raise TypeError(message)
+
+
+def bare(value: object) -> object:
+    """Give numpy's view of an array."""
+    return value.view(np.ndarray) if isinstance(value, CardArray) else value
+
+
+class CardArray(np.ndarray):  # type: ignore[type-arg]
+    """An array of the card."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:  # noqa: ANN401
+        check(inputs, out or ())
+        if out is not None:
+            getattr(ufunc, method)(*map(bare, inputs), out=tuple(map(bare, out)), **options)
+            return out[0]
+        return MEMORY.adopt(np.asarray(getattr(ufunc, method)(*map(bare, inputs), **options)))
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:  # noqa: ANN401
+        message = f"numpy.{function.__name__} of the card's array"
+        raise TypeError(message)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+        check(index)
+        found = self.view(np.ndarray)[bare(index)]
+        return found.view(CardArray) if isinstance(found, np.ndarray) else found
+
+    def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401
+        check(index, value)
+        self.view(np.ndarray)[bare(index)] = bare(value)
+
+    @property
+    def real(self) -> "CardArray":
+        """As numpy's."""
+        return self.view(np.ndarray).real.view(CardArray)
+
+    @real.setter
+    def real(self, value: "CardArray") -> None:
+        check(value)
+        self.view(np.ndarray).real = bare(value)
+
+    @property
+    def imag(self) -> "CardArray":
+        """As numpy's."""
+        return self.view(np.ndarray).imag.view(CardArray)
+
+    @imag.setter
+    def imag(self, value: "CardArray") -> None:
+        check(value)
+        self.view(np.ndarray).imag = bare(value)
+
+    def copy(self, order: str = "C") -> "CardArray":  # type: ignore[override]
+        """As numpy's."""
+        return MEMORY.adopt(self.view(np.ndarray).copy(order))  # type: ignore[arg-type]
+
+    def reshape(self, *shape: Any) -> "CardArray":  # type: ignore[override]  # noqa: ANN401
+        """As numpy's."""
+        before = self.view(np.ndarray)
+        after = before.reshape(*shape)
+        return after.view(CardArray) if np.shares_memory(before, after) else MEMORY.adopt(after)
+
+    def set(self, host: np.ndarray, stream: "Stream") -> None:  # type: ignore[type-arg]
+        """Copy from the host, when the stream comes to it."""
+        assert type(host) is np.ndarray
+        assert (self.shape, self.dtype) == (host.shape, host.dtype)
+        assert self.flags.c_contiguous
+        # What is not pinned is copied away before the call returns.
+        source = host if host.base is not None and id(host.base) in PINNED else host.copy()
+        stream.queue.append(lambda: self.__setitem__(..., source.view(CardArray)))
+        if stream.computes:
+            stream.record().synchronize()
+
+    def get(self, stream: "Stream", out: np.ndarray, *, blocking: bool) -> np.ndarray:  # type: ignore[type-arg]
+        """Copy to the host, when the stream comes to it."""
+        assert (self.shape, self.dtype) == (out.shape, out.dtype)
+        assert self.flags.c_contiguous
+        assert out.flags.c_contiguous
+        assert not blocking
+        stream.queue.append(lambda: np.copyto(out, self.view(np.ndarray)))
+        return out
+
+
+class Event:
+    """A place in a stream."""
+
+    def __init__(self, stream: "Stream") -> None:
+        self._stream, self._place = stream, stream.done + len(stream.queue)
+
+    def synchronize(self) -> None:
+        """Let the stream come to it."""
+        while self._stream.done < self._place:
+            self._stream.done += 1
+            self._stream.queue.pop(0)()
+
+
+class Stream:
+    """Copies that are still to be made; whatever computes is done at once, after what its stream waits for."""
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking
+        self.queue: list[Callable[[], object]] = []
+        self.done = 0
+        self.computes = False
+
+    def __enter__(self) -> None:
+        self.computes = True
+        self.record().synchronize()
+
+    def __exit__(self, *_: object) -> None:
+        self.computes = False
+
+    def record(self) -> Event:
+        """Mark the place reached."""
+        return Event(self)
+
+    def wait_event(self, event: Event) -> None:
+        """Go on only after an event."""
+        event.synchronize()
+
+
+PINNED: set[int] = set()
+_KEPT: list[object] = []
+
+
+def empty_pinned(shape: int, dtype: Any) -> np.ndarray:  # type: ignore[type-arg]  # noqa: ANN401
+    """Give pinned memory, kept for good as its pool does."""
+    array = np.full(shape, NOT_YET, dtype)
+    PINNED.add(id(array))
+    _KEPT.append(array)
+    return array
+
+
+def empty(shape: Any, dtype: Any = "float64") -> CardArray:  # noqa: ANN401
+    """As numpy's, and never zero by chance."""
+    array = np.empty(shape, dtype)
+    if array.nbytes + MEMORY.held <= MEMORY.total:
+        array.view(np.uint8)[...] = NOT_YET
+    return MEMORY.adopt(array)
+
+
+def zeros(shape: Any, dtype: Any = "float64") -> CardArray:  # noqa: ANN401
+    """As numpy's."""
+    return MEMORY.adopt(np.zeros(shape, dtype))
+
+
+def empty_like(x: CardArray, order: str = "K") -> CardArray:
+    """As numpy's."""
+    return MEMORY.adopt(np.empty_like(bare(x), order=order))  # type: ignore[call-overload, no-any-return]
+
+
+def ascontiguousarray(x: CardArray, dtype: Any = None) -> CardArray:  # noqa: ANN401
+    """As numpy's."""
+    assert isinstance(x, CardArray)
+    array = np.ascontiguousarray(bare(x), dtype)
+    return x if np.shares_memory(array, bare(x)) else MEMORY.adopt(array)  # type: ignore[arg-type]
+
+
+def as_strided(x: CardArray, shape: Any, strides: Any) -> CardArray:  # noqa: ANN401
+    """As numpy's."""
+    assert isinstance(x, CardArray)
+    return np.lib.stride_tricks.as_strided(bare(x), shape, strides).view(CardArray)  # type: ignore[call-overload, no-any-return]
+
+
+def on_the_card(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function of numpy that takes the card's arrays only."""
+
+    def call(*values: Any, out: Any = None) -> Any:  # noqa: ANN401
+        check(values, out)
+        assert any(isinstance(value, CardArray) for value in values)
+        return function(*values) if out is None else function(*values, out=out)
+
+    return call
+
+
+def modules() -> dict[str, ModuleType]:
+    """Give `cupy` and `cupyx` for `sys.modules`."""
+    cupy: Any = ModuleType("cupy")
+    cupyx: Any = ModuleType("cupyx")
+    for module in (cupy, cupyx):
+        module.__spec__ = ModuleSpec(module.__name__, None)
+    cupyx.empty_pinned = empty_pinned
+    for function in (np.matmul, np.maximum, np.exp, np.conjugate):
+        setattr(cupy, function.__name__, on_the_card(function))
+    for make in (empty, zeros, empty_like, ascontiguousarray):
+        setattr(cupy, make.__name__, make)
+    cupy.float32 = np.float32
+    cupy.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided))
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
+    runtime = SimpleNamespace(
+        memGetInfo=lambda: (MEMORY.total - MEMORY.held, MEMORY.total),
+        getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda _: {"name": b"Stand-in"},
+    )
+    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream)
+    return {"cupy": cupy, "cupyx": cupyx}
