@@ -124,7 +124,7 @@ def test_every_way(kernel: int, padding: int, stride: int, card: CudaBackend, mo
 def test_work_in_rounds(method: str, card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A map that is too large for the card's memory is convolved in parts."""
     monkeypatch.setattr(card, "cache_bytes", 40_000)
-    for name in ("gemm._COLUMNS_BYTES", "rows._UNFOLDED_BYTES", "transform._ROUND_BYTES", "transform._GROUP_BYTES"):
+    for name in ("gemm._COLUMNS_BYTES", "rows._UNFOLDED_BYTES", "transform._ROUND_BYTES"):
         monkeypatch.setattr(f"overfeat_tools.convolution.{name}", 1)
     convolution = layer(card, channels=7, kernels=9, padding=1, method=method)
     for count, size in ((3, 30), (1, 9), (5, 41)):
