@@ -9,14 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import Budget, Convolution, pictures_last
+from overfeat_tools.convolution import Budget, Convolution, pictures_last, pool
 
 __all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
 
 Shape = tuple[int, int, int]
-
-# What a thread works on at a time, where several passes are made: half of a second-level cache.
-_CACHE_BYTES = 512 << 10
 
 
 @dataclass(frozen=True)
@@ -106,27 +103,7 @@ class MaxPool:
 
     def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""
-        planes = pictures_last(x, backend)
-        channels, height, width = self.output_shape(planes.shape[:3])
-        y: FloatArray = backend.xp.empty((channels, height, width, planes.shape[3]), np.float32)
-        covered = planes[:, : height * self.size, : width * self.size]
-        rows = covered.reshape(channels, height, self.size, -1, planes.shape[3])
-        maximum = backend.xp.maximum
-        row_bytes = rows.itemsize * height * rows.shape[3] * rows.shape[4]
-        group = max(1, min(backend.at_once(_CACHE_BYTES) // row_bytes, -(-channels // backend.threads)))
-
-        def pool(number: int) -> None:
-            some = slice(number * group, (number + 1) * group)
-            best = rows[some, :, 0]
-            for row in range(1, self.size):
-                best = maximum(best, rows[some, :, row])
-            columns = best.reshape(best.shape[0], height, width, self.size, -1)
-            out = maximum(columns[..., 0, :], columns[..., 1, :], out=y[some])
-            for column in range(2, self.size):
-                maximum(out, columns[..., column, :], out=out)
-
-        backend.share(pool, -(-channels // group))
-        return y.transpose(3, 0, 1, 2)
+        return pool(pictures_last(x, backend), self.size, backend).transpose(3, 0, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -217,16 +217,26 @@ class Network:
             layer = self.topology.layers[number]
             assert not isinstance(layer, Convolve)  # noqa: S101 -- for the type checker: those are in `convolutions`
             return layer(x, self.backend)
-        after = self.topology.layers[step[-1]]
-        return self.convolutions[first](x, after.in_place if isinstance(after, Rectify) else None)
+        rectify, squares = None, 1
+        for number in step[step.index(first) + 1 :]:
+            match self.topology.layers[number]:
+                case Rectify() as after:
+                    rectify = after.in_place
+                case MaxPool() as after:
+                    squares = after.size
+        return self.convolutions[first](x, rectify, squares)
+
+
+# Layers that are computed together with the one before them, if that is of the kind named.
+_JOINED_BY: dict[type[Layer], type[Layer]] = {Convolve: Pad, Rectify: Convolve, MaxPool: Rectify}
 
 
 @lru_cache
 def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
     """Group the layers up to `last` into steps that are computed in one go.
 
-    Padding is done by the convolution that follows, and so is the rectifier after it: neither
-    needs a pass over memory of its own.
+    Padding is done by the convolution that follows, and so are the rectifier and the pool after it:
+    none needs a pass over memory of its own.
     """
 
     def grow() -> Iterator[tuple[int, ...]]:
@@ -234,9 +244,7 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
         for number in range(last + 1):
             layer = topology.layers[number]
             before = topology.layers[step[-1]] if step else None
-            joins = (isinstance(layer, Convolve) and isinstance(before, Pad)) or (
-                isinstance(layer, Rectify) and isinstance(before, Convolve)
-            )
+            joins = isinstance(before, _JOINED_BY.get(type(layer), ()))
             if step and not joins:
                 yield step
                 step = ()
@@ -288,14 +296,14 @@ def describe_plans(network: Network) -> list[tuple[object, ...]]:
     """Make the table of what was computed: heading, then a row a step with its time and methods."""
     total = sum(network.seconds.values()) or 1.0
     rows: list[tuple[object, ...]] = [("layer", "kind", "seconds", "share", "how (batches)")]
-    for number, seconds in network.seconds.items():
-        if not seconds:
-            continue
-        convolution = network.convolutions.get(number) or network.convolutions.get(number - 1)
-        rectifies = isinstance(network.topology.layers[number], Rectify)
-        convolves = convolution if rectifies or number in network.convolutions else None
-        kind = type(network.topology.layers[number]).__name__.lower()
-        how = ", ".join(f"{way} ({times})" for way, times in convolves.used.items()) if convolves else ""
-        name = "convolve+rectify" if convolves and rectifies else kind
-        rows.append((number, name, f"{seconds:.3f}", f"{seconds / total:.1%}", how))
+    for step in steps(network.topology, network.topology.last_layer):
+        # A run that stops early ends its last step early.
+        for count in range(1, len(step) + 1):
+            seconds = network.seconds[step[count - 1]]
+            if seconds:
+                layers = step[:count]
+                used = [network.convolutions[number].used for number in layers if number in network.convolutions]
+                how = ", ".join(f"{way} ({times})" for ways in used for way, times in ways.items())
+                kinds = [type(network.topology.layers[number]).__name__.lower() for number in layers]
+                rows.append((layers[-1], "+".join(kinds), f"{seconds:.3f}", f"{seconds / total:.1%}", how))
     return rows

@@ -25,15 +25,18 @@ ALLOWED = {
     "convolution.geometry": {"backend"},
     "convolution.tiles": {"backend", "convolution.geometry"},
     "convolution.product": {"backend", "convolution.geometry"},
+    "convolution.pooling": {"backend"},
     "convolution.gemm": {"backend", "convolution.geometry", "convolution.product"},
-    "convolution.rows": {"backend", "convolution.geometry"},
+    "convolution.rows": {"backend", "convolution.geometry", "convolution.pooling"},
     "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles"},
     "convolution.cooktoom": {"backend", "convolution.geometry", "convolution.tiles"},
-    "convolution.transform": {"backend", "convolution.geometry", "convolution.product", "convolution.tiles"},
+    "convolution.transform": {
+        "backend", "convolution.geometry", "convolution.pooling", "convolution.product", "convolution.tiles",
+    },
     "convolution.plan": {"convolution.cooktoom", "convolution.gemm", "convolution.geometry", "convolution.tiles"},
     "convolution": {
         "backend", "convolution.cooktoom", "convolution.fourier", "convolution.gemm", "convolution.geometry",
-        "convolution.plan", "convolution.rows", "convolution.tiles", "convolution.transform",
+        "convolution.plan", "convolution.pooling", "convolution.rows", "convolution.tiles", "convolution.transform",
     },
     "layers": {"backend", "convolution"},
     "weights": {"backend", "errors"},
@@ -80,8 +83,9 @@ DOORS = {
     "rich": {"progress"},
 }
 NUMPY = {
-    "backend.arrays", "backend.cpu", "backend.cuda", "convolution.cooktoom", "convolution.fourier", "convolution.plan",
-    "convolution.transform", "image", "inspection", "layers", "output", "pipeline", "pnm", "weights",
+    "backend.arrays", "backend.cpu", "backend.cuda", "convolution.cooktoom", "convolution.fourier",
+    "convolution.plan", "convolution.pooling", "convolution.rows", "convolution.transform", "image",
+    "inspection", "layers", "output", "pipeline", "pnm", "weights",
 }  # fmt: skip
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "tools"}
 MOST_LINES = 400

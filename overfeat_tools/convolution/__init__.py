@@ -22,6 +22,7 @@ from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.plan import RATES, Budget, Way, ways
+from overfeat_tools.convolution.pooling import pool
 from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
 
@@ -32,7 +33,7 @@ _TILED_KEPT = 8
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
-__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Way", "pictures_last"]
+__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Way", "pictures_last", "pool"]
 
 
 def pictures_last(x: Array, backend: Backend) -> FloatArray:
@@ -91,7 +92,7 @@ class Convolution:
         kernels, channels, kernel_height, kernel_width = self.weight.shape
         return Geometry(channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding)
 
-    def __call__(self, x: Array, then: Callable[[Array], object] | None = None) -> FloatArray:
+    def __call__(self, x: Array, then: Callable[[Array], object] | None = None, squares: int = 1) -> FloatArray:
         """Convolve a batch.
 
         Parameters
@@ -99,19 +100,20 @@ class Convolution:
         x : array (N, C, H, W) float32
             Any memory order; pictures last is the fast one.
         then : callable, optional
-            Applied, in place, to each piece of the output while it is in the cache.
+            Applied, in place, to each piece of the output while it is in the cache.  It must not
+            turn a larger value into a smaller one if there are `squares`, whose maximum comes first.
+        squares : int
+            The maximum of each square of so many outputs a side is all that is wanted.
 
         Returns
         -------
-        array (N, K, out_height, out_width) float32
+        array (N, K, out_height // squares, out_width // squares) float32
             Its memory order is pictures last.
         """
         geometry = self.geometry(*x.shape[2:])
         way = self.choose(x.shape[0], geometry)
         self.used[str(way)] += 1
         source = pictures_last(x, self._backend)
-        y = self._backend.xp.empty((geometry.kernels, geometry.out_height, geometry.out_width, x.shape[0]), "float32")
-
         weight, bias = self._parameters
 
         def finish(piece: Array, kernels: slice) -> None:
@@ -119,15 +121,28 @@ class Convolution:
             if then is not None:
                 then(piece)
 
+        def room(squares: int) -> FloatArray:
+            shape = (geometry.kernels, geometry.out_height // squares, geometry.out_width // squares, x.shape[0])
+            array: FloatArray = self._backend.xp.empty(shape, "float32")
+            return array
+
         if way.method == "gemm":
+            y = room(1)
             gemm.convolve(source, weight, y, geometry, self._backend, finish)
+            if squares > 1:
+                y = pool(y, squares, self._backend)
         elif way.method == "gemm-rows":
             (kernels,) = self._prepared(way, lambda: [rows.prepare(weight, geometry, self._backend)])
-            rows.convolve(source, kernels, y, geometry, self._backend, finish)
+            y = room(squares)
+            rows.convolve(source, kernels, y, geometry, self._backend, finish, squares)
         else:
             tiled = self._tiled(way.method, way.size, geometry)
             spectra = self._prepared(way, lambda: tiled.transform_kernels(weight))
-            tiled.convolve(source, spectra, y, finish)
+            inside = squares if tiled.tiling.holds(squares) else 1
+            y = room(inside)
+            tiled.convolve(source, spectra, y, finish, inside)
+            if inside != squares:
+                y = pool(y, squares, self._backend)
         result: FloatArray = y.transpose(3, 0, 1, 2)
         return result
 

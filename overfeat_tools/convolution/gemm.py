@@ -18,6 +18,11 @@ from overfeat_tools.convolution.product import multiply, row_blocks
 # more), yet few enough to stay in the last-level cache of most machines.
 _COLUMNS_BYTES = 16 << 20
 
+# Products added up at a time, see `product.py`; more in a product of one column, which is bound by reading the
+# kernels in long stretches, and adds up in short sums by itself.
+_TERMS = 512
+_TERMS_OF_ONE_COLUMN = 2048
+
 
 def workspace_bytes(geometry: Geometry, pictures: int) -> int:
     """Bytes of unfolded patches held at once."""
@@ -66,7 +71,8 @@ def convolve(
         ) -> None:
             some = blocks[number]
             piece = places[some, top * row : bottom * row]
-            multiply(kernels[some], columns, piece, geometry.taps, backend)
+            terms = backend.at_once(_TERMS_OF_ONE_COLUMN if columns.shape[1] == 1 else _TERMS)
+            multiply(kernels[some], columns, piece, terms, backend)
             finish(piece, some)
 
         backend.share(multiply_some, len(blocks))

@@ -28,22 +28,26 @@ def multiply(left: Array, right: Array, out: Array, terms: int, backend: Backend
 
     The sums are added up in pairs, then pairs of pairs, so that none is long.
     """
-    rows, length = left.shape
-    columns = right.shape[1]
-    if 1 < columns <= _SKINNY_COLUMNS and not backend.batched and left.dtype == backend.xp.float32:
-        block = next((n for n in _SKINNY_ROWS if n * length * columns <= _SKINNY_MULTIPLY_ADDS), rows)
-        if block < rows and rows % block == 0:
-            shape = (rows // block, block)
-            backend.xp.matmul(left.reshape(*shape, length), right, out=out.reshape(*shape, columns))
-            return
+    length = left.shape[1]
     if length <= terms:
-        backend.xp.matmul(left, right, out=out)
+        _multiply(left, right, out, backend)
         return
     middle = terms * -(-length // (2 * terms))
     multiply(left[:, :middle], right[:middle], out, terms, backend)
     rest = backend.xp.empty_like(out, order="C")
     multiply(left[:, middle:], right[middle:], rest, terms, backend)
     out += rest
+
+
+def _multiply(left: Array, right: Array, out: Array, backend: Backend) -> None:
+    """Multiply, in blocks of rows where there are few columns."""
+    (rows, length), columns = left.shape, right.shape[1]
+    if 1 < columns <= _SKINNY_COLUMNS and not backend.batched and left.dtype == backend.xp.float32:
+        block = next((n for n in _SKINNY_ROWS if n * length * columns <= _SKINNY_MULTIPLY_ADDS), rows)
+        if rows % block == 0:
+            left = left.reshape(-1, block, length)
+            out = out.reshape(-1, block, columns)
+    backend.xp.matmul(left, right, out=out)
 
 
 def row_blocks(rows: int, columns: int, backend: Backend) -> list[slice]:

@@ -14,8 +14,11 @@ the order (kh, kw, C) first, so it suits small kernels.
 Source: the unfolding is that of Cho & Brand, arXiv:1706.06873.
 """
 
+import numpy as np
+
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
+from overfeat_tools.convolution.pooling import maximum_of_squares
 
 # Unfolded rows that a thread holds at a time.
 _UNFOLDED_BYTES = 4 << 20
@@ -28,7 +31,13 @@ def prepare(weight: FloatArray, geometry: Geometry, backend: Backend) -> Array:
 
 
 def convolve(
-    x: FloatArray, kernels: Array, y: FloatArray, geometry: Geometry, backend: Backend, finish: Finish
+    x: FloatArray,
+    kernels: Array,
+    y: FloatArray,
+    geometry: Geometry,
+    backend: Backend,
+    finish: Finish,
+    squares: int = 1,
 ) -> None:
     """Write the convolution of `x` into `y`.
 
@@ -37,28 +46,38 @@ def convolve(
     x : array (C, H, W, N) float32, contiguous
     kernels : array (K, kh*kw*C) float32
         From `prepare`.
-    y : array (K, out_height, out_width, N) float32, contiguous
+    y : array (K, out_height // squares, out_width // squares, N) float32, contiguous
         The output.
     geometry, backend
         The sizes, and where to compute.
     finish : callable
         Called as `finish(piece, kernels)` with each piece of `y` while it is in the cache.
+    squares : int
+        Take the maximum of squares of so many outputs a side.
     """
     row = geometry.out_width * x.shape[-1]
-    step = _rows_at_once(geometry, row, backend)
-    places = y.reshape(geometry.kernels, geometry.out_height * row)
+    step = -(-_rows_at_once(geometry, row, backend) // squares) * squares
+    out_height = y.shape[1] * squares
+    shape = (geometry.kernels, geometry.out_width, x.shape[-1])
 
     def some_rows(number: int) -> None:
         top = number * step
-        bottom = min(top + step, geometry.out_height)
+        bottom = min(top + step, out_height)
+        piece = y[:, top // squares : bottom // squares]
+        whole = piece
+        if squares > 1:
+            whole = backend.thread_scratch("rows", (shape[0], bottom - top, *shape[1:]), np.float32)
+        places = whole.reshape(geometry.kernels, bottom - top, row)
         unfolded = _unfold(x, geometry, top, bottom, backend)
-        for out_row in range(top, bottom):
-            first = (out_row - top) * geometry.stride
+        for out_row in range(bottom - top):
+            first = out_row * geometry.stride
             patches = unfolded[first : first + geometry.kernel_height].reshape(geometry.taps, row)
-            backend.xp.matmul(kernels, patches, out=places[:, out_row * row : (out_row + 1) * row])
-        finish(places[:, top * row : bottom * row], slice(None))
+            backend.xp.matmul(kernels, patches, out=places[:, out_row])
+        if squares > 1:
+            maximum_of_squares(whole, squares, piece, backend)
+        finish(piece, slice(None))
 
-    backend.share(some_rows, -(-geometry.out_height // step))
+    backend.share(some_rows, -(-out_height // step))
 
 
 def _rows_at_once(geometry: Geometry, row: int, backend: Backend) -> int:
@@ -73,7 +92,7 @@ def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: B
     stride, padding = geometry.stride, geometry.padding
     count = (bottom - top - 1) * stride + geometry.kernel_height
     shape = (count, geometry.kernel_width, geometry.channels, geometry.out_width, x.shape[-1])
-    unfolded: Array = backend.xp.empty(shape, backend.xp.float32)
+    unfolded = backend.thread_scratch("unfolded", shape, np.float32)
     first_row, rows = inside(top * stride - padding, 1, count, geometry.height)
     if rows != slice(0, count):
         unfolded[...] = 0.0  # the part in the padding

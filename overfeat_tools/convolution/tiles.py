@@ -34,6 +34,10 @@ class Tiling:
         """Tiles of a map."""
         return self.rows * self.columns
 
+    def holds(self, squares: int) -> bool:
+        """Tell whether squares of so many outputs a side never stand on two tiles."""
+        return self.out_height % squares == self.out_width % squares == 0
+
 
 def cut(geometry: Geometry, height: int, width: int) -> Tiling:
     """Cut the map into tiles of `height` x `width` inputs.
@@ -95,5 +99,5 @@ def _whole_and_rest(length: int, step: int, count: int) -> Iterator[tuple[slice,
     whole = min(count, length // step)
     if whole:
         yield slice(0, whole), slice(0, whole * step), step
-    if whole < count:
-        yield slice(whole, count), slice(whole * step, length), length - whole * step
+    if whole < count and whole * step < length:
+        yield slice(whole, whole + 1), slice(whole * step, length), length - whole * step

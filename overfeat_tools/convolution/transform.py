@@ -18,6 +18,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside, stretches
+from overfeat_tools.convolution.pooling import maximum_of_squares
 from overfeat_tools.convolution.product import multiply, row_blocks
 from overfeat_tools.convolution.tiles import Tiling, place, windows
 
@@ -26,8 +27,8 @@ _ROUND_BYTES = 192 << 20
 # Columns of one round: more would not speed the products up, and leave fewer channels a group.
 _ROUND_COLUMNS = 1024
 
-# Channels added up at a time; see `product.py`.
-_TERMS = 512
+# Channels added up at a time in real and in complex products; see `product.py`.
+_TERMS = {"f": 512, "c": 128}
 
 # Up to so many columns a product is bound by reading the kernels: blocks would only get in the way.
 _FEW_COLUMNS = 64
@@ -91,7 +92,9 @@ class Tiled:
         self.backend.share(transform, len(groups))
         return spectra
 
-    def convolve(self, x: FloatArray, kernels: Sequence[Array], y: FloatArray, finish: Finish) -> None:
+    def convolve(
+        self, x: FloatArray, kernels: Sequence[Array], y: FloatArray, finish: Finish, squares: int = 1
+    ) -> None:
         """Write the convolution of `x` into `y`.
 
         Parameters
@@ -99,11 +102,13 @@ class Tiled:
         x : array (C, H, W, N) float32, contiguous
         kernels : list of arrays
             From `transform_kernels`.
-        y : array (K, out_height, out_width, N) float32, contiguous
+        y : array (K, out_height // squares, out_width // squares, N) float32, contiguous
             The output.
         finish : callable
             Called as `finish(piece, kernels)` with pieces of the output (k, ...) before they are
             put in their place, and the slice of kernels that they belong to.
+        squares : int
+            Take the maximum of squares of so many outputs a side; the tiling must hold them.
         """
         tiling, at_once = self.tiling, self.backend.at_once
         row_columns = tiling.columns * x.shape[-1]
@@ -111,8 +116,8 @@ class Tiled:
         rows_at_once = max(1, min(at_once(_ROUND_BYTES) // row_bytes, at_once(_ROUND_COLUMNS) // row_columns))
         for rows in stretches(tiling.rows, rows_at_once):
             products = self._multiply(kernels, self._forward(x, rows))
-            out_rows = slice(rows.start * tiling.out_height, rows.stop * tiling.out_height)
-            self._inverse(products, y[:, out_rows], finish)
+            step = tiling.out_height // squares
+            self._inverse(products, y[:, rows.start * step : rows.stop * step], rows, finish, squares)
 
     def _forward(self, x: FloatArray, rows: slice) -> list[Array]:
         """Make the spectra V of some rows of tiles: arrays (elements, C, columns)."""
@@ -162,25 +167,28 @@ class Tiled:
                 self.backend.xp.matmul(u, v, out=out)
             return products
         columns = spectra[0].shape[2]
-        few = columns <= _FEW_COLUMNS
-        rows = [slice(None)] if few else row_blocks(self.geometry.kernels, columns, self.backend)
-        terms = self.geometry.channels if few else _TERMS
+        whole = columns <= _FEW_COLUMNS
+        rows = [slice(None)] if whole else row_blocks(self.geometry.kernels, columns, self.backend)
         work = [(part, element, some) for part, u in enumerate(kernels) for element in range(len(u)) for some in rows]
         pieces = self.backend.pieces(len(work))
 
         def multiply_some(number: int) -> None:
             for part, element, some in work[pieces[number]]:
                 out = products[part][element, some]
-                multiply(kernels[part][element, some], spectra[part][element], out, terms, self.backend)
+                multiply(
+                    kernels[part][element, some], spectra[part][element], out, _TERMS[out.dtype.kind], self.backend
+                )
 
         self.backend.share(multiply_some, len(pieces))
         return products
 
-    def _inverse(self, products: Sequence[Array], y: FloatArray, finish: Finish) -> None:
-        """Turn products into outputs and put them in their places, `y` (K, rows, width, N) of the output."""
+    def _inverse(
+        self, products: Sequence[Array], y: FloatArray, rows: slice, finish: Finish, squares: int = 1
+    ) -> None:
+        """Turn the products of some rows of tiles into outputs and put them in their places in `y`, which is theirs."""
         pictures, tiling = y.shape[-1], self.tiling
-        rows = -(-y.shape[1] // tiling.out_height)
-        used = rows * tiling.columns * pictures
+        tile_rows = rows.stop - rows.start
+        used = tile_rows * tiling.columns * pictures
         columns = _columns(used)
         groups = self._channel_groups(y.shape[0], columns)
         room_columns = (groups[0].stop - groups[0].start) * columns
@@ -189,10 +197,22 @@ class Tiled:
             some = groups[number]
             tiles = self.basis.inverse([part[:, some] for part in products], room_columns)
             outputs = tiles[: tiling.out_height, : tiling.out_width, :, :used]
+            if squares > 1:
+                outputs = self._pooled(outputs, squares)
             finish(outputs.transpose(2, 0, 1, 3), some)
-            place(outputs.reshape(*outputs.shape[:3], rows, tiling.columns, pictures), y[some])
+            place(outputs.reshape(*outputs.shape[:3], tile_rows, tiling.columns, pictures), y[some])
 
         self.backend.share(transform, len(groups))
+
+    def _pooled(self, outputs: Array, squares: int) -> Array:
+        """Take the maximum of squares of outputs (out_height, out_width, k, columns)."""
+        height, width, *rest = outputs.shape
+        shape = (height // squares, width // squares, *rest)
+        pooled = self.backend.thread_scratch("pooled", shape, np.float32)
+        maximum_of_squares(
+            outputs.reshape(1, height, width, -1), squares, pooled.reshape(1, *shape[:2], -1), self.backend
+        )
+        return pooled
 
     def _channel_groups(self, channels: int, columns: int) -> list[slice]:
         fits = self.backend.cache_bytes // (FLOAT_BYTES * self.tiling.pixels * columns)
