@@ -48,11 +48,13 @@ def layer(
     return Convolution(weight, bias, backend=backend, method=method, **options)  # type: ignore[arg-type]
 
 
-def compute(convolution: Convolution, x: Array, then: Callable[[Array], object] | None = None) -> Array:
+def compute(
+    convolution: Convolution, x: Array, then: Callable[[Array], object] | None = None, squares: int = 1
+) -> Array:
     """Bring a batch to the device and the result back."""
     backend = convolution._backend  # noqa: SLF001 -- where it was told to compute
     with backend.computing():
-        result = backend.download(convolution(backend.upload(x), then))
+        result = backend.download(convolution(backend.upload(x), then, squares))
     return result()
 
 
@@ -239,6 +241,20 @@ def test_the_fused_rectifier(method: str, device: Backend) -> None:
     plain, fused = compute(convolution, x), compute(convolution, x, Rectify().in_place)
     np.testing.assert_array_equal(fused, np.where(plain > np.float32(1e-6), plain, 0.0))
     assert not np.signbit(fused).any()
+
+
+@pytest.mark.parametrize("squares", [2, 3])
+@pytest.mark.parametrize("method", ["auto", "gemm", "fft", "cook-toom"])
+def test_the_fused_pool(method: str, squares: int, device: Backend) -> None:
+    """It equals pooling afterwards, also where tiles hang over the edge, and drops what is left over there."""
+    for size in (*((n, n + 3) for n in range(7, 24, 2)), (34, 41)):
+        convolution = layer(device, method=method, padding=1)
+        x = random((3, 3, *size))
+        pooled = compute(convolution, x, Rectify().in_place, squares)
+        height, width = size[0] // squares, size[1] // squares
+        plain = compute(convolution, x, Rectify().in_place)[:, :, : height * squares, : width * squares]
+        expected = plain.reshape(*plain.shape[:2], height, squares, width, squares).max(axis=(3, 5))
+        assert reference.distance(pooled, expected) < TOLERANCE, size
 
 
 def test_a_long_run_stays_right(device: Backend) -> None:
