@@ -28,8 +28,8 @@ ALLOWED = {
     "convolution.pooling": {"backend"},
     "convolution.gemm": {"backend", "convolution.geometry", "convolution.product"},
     "convolution.rows": {"backend", "convolution.geometry", "convolution.pooling"},
-    "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles"},
-    "convolution.cooktoom": {"backend", "convolution.geometry", "convolution.tiles"},
+    "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles", "convolution.transform"},
+    "convolution.cooktoom": {"backend", "convolution.geometry", "convolution.tiles", "convolution.transform"},
     "convolution.transform": {
         "backend", "convolution.geometry", "convolution.pooling", "convolution.product", "convolution.tiles",
     },

@@ -16,14 +16,23 @@ from hypothesis import strategies as st
 from overfeat_tools.backend import Backend, CpuBackend
 from overfeat_tools.convolution import Budget, Convolution, Geometry, Way, gemm, rows
 from overfeat_tools.convolution.plan import Rates, ways
+from overfeat_tools.convolution.product import multiply
 from overfeat_tools.convolution.transform import Tiled
 from overfeat_tools.layers import Rectify
 from tests import reference
 
 Array = npt.NDArray[np.float32]
 
-# Single precision: the sums are of some hundred products; Fourier and Cook-Toom lose a few bits more.
+# Single precision: the sums are of some hundred products; Fourier and Cook-Toom lose a few bits more, and Cook-Toom's
+# largest tiles two more where there are few channels.
 TOLERANCE = 3e-6
+TOLERANCE_OF_LARGE_TILES = 8e-6
+
+
+def tolerance(method: str, size: int = 7) -> float:
+    """Give the error allowed to a method that may use tiles of this size."""
+    return TOLERANCE_OF_LARGE_TILES if method in {"cook-toom", "auto"} and size == 7 else TOLERANCE
+
 
 KERNELS = (1, 3, 5, 6, 7, 11)
 BATCHES = (1, 2, 3, 7)
@@ -117,7 +126,9 @@ def test_both_unfoldings(
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize(("method", "kernel"), [*(("fft", k) for k in KERNELS if k > 1), ("cook-toom", 3)])
+@pytest.mark.parametrize(
+    ("method", "kernel"), [*(("fft", k) for k in KERNELS if k > 1), *(("cook-toom", k) for k in (3, 5, 6))]
+)
 def test_every_tile_size(
     method: str, kernel: int, padding: int, device: Backend, only: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -135,12 +146,14 @@ def test_every_tile_size(
             for way in [way for way in ways(geometry, pictures, Rates()) if way.method == method]:
                 one_way = layer(device, (kernel, kernel), padding=padding)
                 monkeypatch.setattr(one_way, "choose", lambda *_, way=way: way)
-                assert error_of(one_way, x) < TOLERANCE, (str(way), height, width, pictures)
+                assert error_of(one_way, x) < tolerance(way.method, way.size[0]), (str(way), height, width, pictures)
                 tried.add(way.size)
-    assert len(tried) > 1
+    assert len(tried) > 1 or (method, kernel) == ("cook-toom", 6)
 
 
-@pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("cook-toom", 3), ("gemm", 5)])
+@pytest.mark.parametrize(
+    ("method", "kernel"), [("fft", 3), ("fft", 11), ("cook-toom", 3), ("cook-toom", 6), ("gemm", 5)]
+)
 def test_forced_method_is_used(method: str, kernel: int, device: Backend) -> None:
     """A method asked for is taken at the first call, however dear."""
     convolution = layer(device, (kernel, kernel), method=method)
@@ -176,7 +189,7 @@ def test_random_geometries(
     convolution = layer(
         BACKENDS[threads], kernel, channels=channels, kernels=kernels, method=method, stride=stride, padding=padding
     )
-    assert error_of(convolution, random((pictures, channels, *size))) < TOLERANCE
+    assert error_of(convolution, random((pictures, channels, *size))) < tolerance(method)
 
 
 BACKENDS = {threads: CpuBackend(threads) for threads in (1, 2, 3)}
@@ -219,9 +232,9 @@ def test_any_memory_order_and_bytes(method: str, device: Backend) -> None:
     wide = x.astype(np.float64)
     for view in (x[::2, ::2, ::2, ::2], x[:2, 2::-1, ::-1, 17:], wide[:, 3:, 5:20], np.asfortranarray(x)[1:2, 3:]):
         expected = reference.convolve(view, convolution.weight, convolution.bias, padding=1)
-        assert reference.distance(compute(convolution, view), expected) < TOLERANCE
+        assert reference.distance(compute(convolution, view), expected) < tolerance(method)
     pictures_last = np.ascontiguousarray(x[:, :3].transpose(1, 2, 3, 0), np.float32).transpose(3, 0, 1, 2)
-    assert error_of(convolution, pictures_last) < TOLERANCE
+    assert error_of(convolution, pictures_last) < tolerance(method)
 
 
 def test_read_only_and_unaligned_weights(device: Backend) -> None:
@@ -229,7 +242,9 @@ def test_read_only_and_unaligned_weights(device: Backend) -> None:
     raw = np.frombuffer(random((5 * 3 * 9 + 5 + 1,)).tobytes(), np.float32)[1:]
     weight, bias = raw[:135].reshape(5, 3, 3, 3), raw[135:]
     for method in ("gemm", "fft", "cook-toom"):
-        assert error_of(Convolution(weight, bias, backend=device, method=method), random((2, 3, 9, 9))) < TOLERANCE
+        assert error_of(Convolution(weight, bias, backend=device, method=method), random((2, 3, 9, 9))) < tolerance(
+            method
+        )
 
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
@@ -254,7 +269,7 @@ def test_the_fused_pool(method: str, squares: int, device: Backend) -> None:
         height, width = size[0] // squares, size[1] // squares
         plain = compute(convolution, x, Rectify().in_place)[:, :, : height * squares, : width * squares]
         expected = plain.reshape(*plain.shape[:2], height, squares, width, squares).max(axis=(3, 5))
-        assert reference.distance(pooled, expected) < TOLERANCE, size
+        assert reference.distance(pooled, expected) < tolerance(method), size
 
 
 def test_a_long_run_stays_right(device: Backend) -> None:
@@ -263,7 +278,7 @@ def test_a_long_run_stays_right(device: Backend) -> None:
         convolution = layer(device, channels=7, kernels=9, padding=1, method=method)
         for pictures, size in ((7, 30), (1, 9), (3, 30), (2, 14), (7, 9), (1, 30), (1, 1)):
             x = random((pictures, 7, size, size)) * np.float32(1e3 if pictures == 7 else 1.0)
-            assert error_of(convolution, x) < TOLERANCE, (method, pictures, size)
+            assert error_of(convolution, x) < tolerance(method), (method, pictures, size)
 
 
 @given(st.tuples(*[st.integers(1, 64)] * 3), st.tuples(st.integers(1, 300), st.integers(1, 300)), st.integers(1, 64))
@@ -422,3 +437,15 @@ def test_estimated_spectra_are_the_real_ones(backend: CpuBackend) -> None:
         convolution(random((2, 6, 15, 15)))
         held = sum(part.nbytes for parts in convolution._spectra.values() for part in parts)  # noqa: SLF001
         assert held == way.spectra_bytes
+
+
+@pytest.mark.parametrize("columns", [1, 2, 9, 16, 17, 40, 41])
+@pytest.mark.parametrize("rows", [16, 96, 100])
+def test_products_of_few_columns(rows: int, columns: int, backend: CpuBackend) -> None:
+    """They take one of several paths by their sizes; into a part of a larger array, too, as the engine does."""
+    for length in (200, 256, 512, 1000, 1280, 25600):
+        left, right = random((rows + 4, length), 1)[2:-2], random((length, columns), 2)
+        out = np.full((rows, 3, columns), np.nan, np.float32)
+        multiply(left, right, out[:, 1], 512, backend)
+        assert reference.distance(out[:, 1], left.astype(np.float64) @ right) < 2e-6, length
+        assert np.isnan(out[:, ::2]).all()

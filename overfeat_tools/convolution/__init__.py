@@ -4,7 +4,7 @@
 
     gemm       unfold the patches (`gemm.py`) or the rows (`rows.py`) and multiply: any kernel, any stride
     fft        Fourier tiles, a complex product a frequency   stride 1; best for 5x5 and larger
-    cook-toom  real tiles, a real product a point             stride 1, 3x3
+    cook-toom  real tiles, a real product a point             stride 1, best for 3x3
 
 The last two are one machine (`transform.py`) with two bases (`fourier.py`, `cooktoom.py`); `plan.py`
 estimates costs and `tiles.py` cuts maps.  Arrays are (N, C, H, W) to the caller; in memory the

@@ -20,13 +20,13 @@ columns of a real product.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.tiles import Tiling
+from overfeat_tools.convolution.transform import Elements
 
 
 class FourierBasis:
@@ -45,9 +45,9 @@ class FourierBasis:
         self._host_pairs, self._host_reals = bins[bins < mirror], bins[bins == mirror]
         self._pairs, self._reals = backend.array(self._host_pairs), backend.array(self._host_reals)
         self._mirrors = backend.array(mirror[self._host_pairs])
-        self.parts: tuple[tuple[int, np.dtype[Any]], ...] = (
-            (len(self._pairs), np.dtype(np.complex64)),
-            (len(self._reals), np.dtype(np.float32)),
+        self.parts: tuple[Elements, ...] = (
+            Elements(len(self._pairs), np.dtype(np.complex64), terms=128),
+            Elements(len(self._reals), np.dtype(np.float32), terms=512),
         )
 
     def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:

@@ -140,10 +140,11 @@ def fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
 
 
 def cook_toom_sizes(geometry: Geometry) -> list[int]:
-    """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs."""
-    if geometry.kernel_height != geometry.kernel_width or geometry.kernel_height != 3:  # noqa: PLR2004 -- 3x3 is the point
+    """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs a side."""
+    side = geometry.kernel_height
+    if not 1 < side == geometry.kernel_width:
         return []
-    return [size for size in cooktoom.POINTS if size > geometry.kernel_height]
+    return [size for size in cooktoom.POINTS if size > side]
 
 
 def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:

@@ -27,19 +27,28 @@ _ROUND_BYTES = 192 << 20
 # Columns of one round: more would not speed the products up, and leave fewer channels a group.
 _ROUND_COLUMNS = 1024
 
-# Channels added up at a time in real and in complex products; see `product.py`.
-_TERMS = {"f": 512, "c": 128}
-
 # Up to so many columns a product is bound by reading the kernels: blocks would only get in the way.
 _FEW_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class Elements:
+    """One kind of elements that a basis turns a tile into: how many, their dtype, how to add up their products.
+
+    `terms` is how many channels are added up at a time; see `product.py`.
+    """
+
+    count: int
+    dtype: np.dtype[Any]
+    terms: int
 
 
 class Basis(Protocol):
     """What a basis must do; see `fourier.py` and `cooktoom.py`."""
 
     @property
-    def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
-        """Kinds of elements: how many of each, and their dtype."""
+    def parts(self) -> tuple[Elements, ...]:
+        """Kinds of elements."""
 
     def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the spectra of some kernels."""
@@ -66,7 +75,7 @@ class Tiled:
     @property
     def element_bytes(self) -> int:
         """Bytes of all elements of one tile, or of one kernel."""
-        return sum(elements * dtype.itemsize for elements, dtype in self.basis.parts)
+        return sum(part.count * part.dtype.itemsize for part in self.basis.parts)
 
     def transform_kernels(self, weight: FloatArray) -> list[Array]:
         """Make the spectra U of all kernels.
@@ -81,7 +90,7 @@ class Tiled:
         """
         kernels, channels = weight.shape[:2]
         empty = self.backend.xp.empty
-        spectra: list[Array] = [empty((elements, kernels, channels), dtype) for elements, dtype in self.basis.parts]
+        spectra: list[Array] = [empty((part.count, kernels, channels), part.dtype) for part in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
         groups = stretches(kernels, max(1, self.backend.cache_bytes // (channels * self.element_bytes)))
 
@@ -174,17 +183,13 @@ class Tiled:
 
         def multiply_some(number: int) -> None:
             for part, element, some in work[pieces[number]]:
-                out = products[part][element, some]
-                multiply(
-                    kernels[part][element, some], spectra[part][element], out, _TERMS[out.dtype.kind], self.backend
-                )
+                u, v, out = kernels[part][element, some], spectra[part][element], products[part][element, some]
+                multiply(u, v, out, self.basis.parts[part].terms, self.backend)
 
         self.backend.share(multiply_some, len(pieces))
         return products
 
-    def _inverse(
-        self, products: Sequence[Array], y: FloatArray, rows: slice, finish: Finish, squares: int = 1
-    ) -> None:
+    def _inverse(self, products: Sequence[Array], y: FloatArray, rows: slice, finish: Finish, squares: int = 1) -> None:
         """Turn the products of some rows of tiles into outputs and put them in their places in `y`, which is theirs."""
         pictures, tiling = y.shape[-1], self.tiling
         tile_rows = rows.stop - rows.start
@@ -221,8 +226,8 @@ class Tiled:
     def _scratch(self, use: str, rows: int, columns: int) -> list[Array]:
         """Make room for what lives only within one round: arrays (elements, rows, columns)."""
         return [
-            self.backend.scratch(f"{use} {part}", (elements, rows, columns), dtype)
-            for part, (elements, dtype) in enumerate(self.basis.parts)
+            self.backend.scratch(f"{use} {number}", (part.count, rows, columns), part.dtype)
+            for number, part in enumerate(self.basis.parts)
         ]
 
 
