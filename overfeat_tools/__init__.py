@@ -17,6 +17,7 @@ Bytes go one way; imports go one way, downwards; every outside library has one d
     3  output          text, tsv, json, npy
     3  download        get weights: policy; sources, fetch, archive, store under it
     3  transport       HTTP (httpx);  progress: a bar (rich);  manifest, inspection: what is right
+    2  rates           the machine's rates, measured once and kept
     2  layers          normalise, convolve, rectify, pool, pad, softmax: pure operations with shapes
     1  convolution/    plan a convolution, run it: products, Fourier tiles, Cook-Toom tiles
     0  backend/        devices: arrays, transforms, threads, transfers (pyfftw, threadpoolctl; cupy)

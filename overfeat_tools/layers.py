@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import Budget, Convolution, pictures_last, pool
+from overfeat_tools.convolution import Budget, Convolution, Rates, pictures_last, pool
 
-__all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rectify", "Softmax"]
+__all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rates", "Rectify", "Softmax"]
 
 Shape = tuple[int, int, int]
 

@@ -17,6 +17,7 @@ from overfeat_tools.layers import (
     MaxPool,
     Normalise,
     Pad,
+    Rates,
     Rectify,
     Softmax,
 )
@@ -147,6 +148,8 @@ class Network:
         How to convolve; see `convolution.Convolution`.
     spectra_limit_bytes : int, optional
         The most memory for kernels' spectra.
+    rates : Rates, optional
+        What the machine does in a second; see `convolution.Convolution`.
 
     Raises
     ------
@@ -161,6 +164,7 @@ class Network:
         backend: Backend,
         method: str = "auto",
         spectra_limit_bytes: float = SPECTRA_LIMIT_BYTES,
+        rates: Rates | None = None,
     ) -> None:
         self.topology = topology
         self.backend = backend
@@ -174,7 +178,7 @@ class Network:
                 weight, bias = next(parameters)
                 before = topology.layers[number - 1]
                 self.convolutions[number] = Convolution(
-                    weight, bias, backend=backend, stride=layer.stride, method=method, budget=budget,
+                    weight, bias, backend=backend, stride=layer.stride, method=method, budget=budget, rates=rates,
                     padding=before.width if isinstance(before, Pad) else 0,
                 )  # fmt: skip
 

@@ -38,6 +38,8 @@ ALLOWED = {
         "backend", "convolution.cooktoom", "convolution.fourier", "convolution.gemm", "convolution.geometry",
         "convolution.plan", "convolution.pooling", "convolution.rows", "convolution.tiles", "convolution.transform",
     },
+    "convolution.fit": {"backend", "convolution", "convolution.geometry", "convolution.plan"},
+    "rates": {"backend", "convolution", "convolution.fit"},
     "layers": {"backend", "convolution"},
     "weights": {"backend", "errors"},
     "network": {"backend", "errors", "layers", "weights"},
@@ -60,7 +62,7 @@ ALLOWED = {
     },
     "cli": {"__init__", "errors"},
     "commands": set(),
-    "commands.session": {"backend", "cli", "errors", "image", "network", "output", "pipeline", "stream"},
+    "commands.session": {"backend", "cli", "errors", "image", "network", "output", "pipeline", "rates", "stream"},
     "commands.classify": {"classes", "cli", "commands.session", "output"},
     "commands.download": {
         "cli", "download", "errors", "inspection", "manifest", "network", "output", "progress", "sources", "store",
@@ -83,7 +85,7 @@ DOORS = {
     "rich": {"progress"},
 }
 NUMPY = {
-    "backend.arrays", "backend.cpu", "backend.cuda", "convolution.cooktoom", "convolution.fourier",
+    "backend.arrays", "backend.cpu", "backend.cuda", "convolution.cooktoom", "convolution.fit", "convolution.fourier",
     "convolution.plan", "convolution.pooling", "convolution.rows", "convolution.transform", "image",
     "inspection", "layers", "output", "pipeline", "pnm", "weights",
 }  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overfeat_tools import cli
+from overfeat_tools import cli, rates
 from overfeat_tools import output as results
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
 from overfeat_tools.errors import ImageError, UsageError
@@ -25,7 +25,8 @@ def open_network(options: cli.NetworkOptions) -> Network:
         message = "-d: the name of a folder expected"
         raise UsageError(message)
     folder = None if options.folder is None else Path(options.folder)
-    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra(backend))
+    limit_bytes, known = memory_for_spectra(backend), rates.kept(backend)
+    return Network(TOPOLOGIES[options.name], folder, backend, options.method, limit_bytes, known)
 
 
 def memory_for_spectra(backend: Backend) -> float:
@@ -159,7 +160,10 @@ def run(
         strict=options.strict, decode_side=preparation.decode_side,
     )  # fmt: skip
     try:
-        return this.over(files)
+        status = this.over(files)
+        if this.seconds.get("compute", 0.0) >= rates.WORTH_SECONDS:
+            rates.measure(network.backend)
+        return status
     finally:
         if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):
             for line in _summary(this):

@@ -21,19 +21,19 @@ from overfeat_tools.convolution import gemm, rows
 from overfeat_tools.convolution.cooktoom import CookToomBasis
 from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.plan import RATES, Budget, Way, ways
+from overfeat_tools.convolution.plan import RATES, Budget, Rates, Way, ways
 from overfeat_tools.convolution.pooling import pool
 from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
 
 # A way must be estimated this much quicker than what is ready, or changing is not worth the doubt.
-_WORTH_CHANGING = 0.85
+_WORTH_CHANGING = 0.9
 
 _TILED_KEPT = 8
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
-__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Way", "pictures_last", "pool"]
+__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Rates", "Way", "pictures_last", "pool"]
 
 
 def pictures_last(x: Array, backend: Backend) -> FloatArray:
@@ -57,6 +57,8 @@ class Convolution:
         A method other than `auto` is used wherever it can be, and gemm elsewhere.
     budget : Budget, optional
         Memory that spectra may take, shared with other convolutions.
+    rates : Rates, optional
+        What the machine does in a second; by default what machines of this kind usually do.
     """
 
     def __init__(
@@ -69,13 +71,14 @@ class Convolution:
         padding: int = 0,
         method: str = "auto",
         budget: Budget | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
         self.used: Counter[str] = Counter()  # ways, in words, and how many batches took each
         self._backend = backend
         self._budget = budget or Budget()
-        self._rates = RATES[backend.name]
+        self._rates = rates or RATES[backend.name]
         self._ways: dict[tuple[int, ...], list[Way]] = {}
         self._spectra: dict[tuple[str, tuple[int, int]], list[Array]] = {}
         self._missed_seconds: dict[tuple[str, tuple[int, int]], float] = {}

@@ -8,8 +8,10 @@ The model counts what a way must do at least and divides by the machine's rates:
     transforms   their operations / the rate of the transform
 
 `columns` is the width of the product's right side: skinny products are slow, and so are copies of
-short runs: runs of N pictures go at N / (N + half_run) of the rate.  The shipped rates were measured
-on 2 cores with AVX2; only their ratios decide, and they are alike on most machines.
+short runs: runs of N pictures go at N / (N + half_run) of the rate.  Only the rates' ratios decide, and
+they are alike on most machines: those shipped lie between what `fit.py` found on 2 cores with AVX-512
+and with AVX2.  With them the ways chosen for the layers of both networks, for 1 to 32 pictures, took 2 % longer
+on average than the best ones (AVX-512).
 """
 
 import math
@@ -33,17 +35,17 @@ _SMALL_KERNELS_BYTES = 1 << 20
 class Rates:
     """What a machine does in a second, all threads together."""
 
-    product_flops: float = 165e9
-    complex_product_flops: float = 175e9
-    half_columns: float = 20.0
-    half_complex_columns: float = 10.0
-    memory_bytes: float = 25e9
-    unfold_bytes: float = 2.5e9
-    copy_bytes: float = 12e9
-    half_run: float = 1.5
-    fourier_flops: float = 60e9
-    prepare_fourier_bytes: float = 1.7e9
-    prepare_real_bytes: float = 5e9
+    product_flops: float = 300e9
+    complex_product_flops: float = 210e9
+    half_columns: float = 35.0
+    half_complex_columns: float = 18.0
+    memory_bytes: float = 26e9
+    unfold_bytes: float = 1.6e9
+    copy_bytes: float = 14.5e9
+    half_run: float = 0.9
+    fourier_flops: float = 32e9
+    prepare_fourier_bytes: float = 2.1e9
+    prepare_real_bytes: float = 4.5e9
     call_seconds: float = 0.0
 
 
@@ -66,6 +68,10 @@ RATES = {
         call_seconds=10e-6,
     ),
 }
+
+
+# The size of the tiles of a way that has none.
+_NO_TILES = (0, 0)
 
 
 class Budget:
@@ -109,13 +115,24 @@ class Way:
 
 def ways(geometry: Geometry, pictures: int, rates: Rates) -> list[Way]:
     """List every way to compute this convolution on a batch, the cheapest first."""
-    found = [_gemm(geometry, pictures, rates)]
+    found = [("gemm", _NO_TILES)]
     if geometry.kernels * geometry.taps * FLOAT_BYTES <= _SMALL_KERNELS_BYTES:
-        found.append(_rows(geometry, pictures, rates))
+        found.append(("gemm-rows", _NO_TILES))
     if geometry.stride == 1:
-        found += [_transform("fft", size, geometry, pictures, rates) for size in fourier_sizes(geometry)]
-        found += [_transform("cook-toom", (n, n), geometry, pictures, rates) for n in cook_toom_sizes(geometry)]
-    return sorted(found, key=lambda way: way.seconds)
+        found += [("fft", size) for size in fourier_sizes(geometry)]
+        found += [("cook-toom", (n, n)) for n in cook_toom_sizes(geometry)]
+    return sorted(
+        (estimate(method, size, geometry, pictures, rates) for method, size in found), key=lambda way: way.seconds
+    )
+
+
+def estimate(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
+    """Estimate what one way costs on a batch."""
+    if method == "gemm":
+        return _gemm(geometry, pictures, rates)
+    if method == "gemm-rows":
+        return _rows(geometry, pictures, rates)
+    return _transform(method, size, geometry, pictures, rates)
 
 
 def fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
@@ -152,7 +169,7 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
     unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
     seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
-    return Way("gemm", (0, 0), seconds + unfolded / rates.unfold_bytes, 0.0, 0)
+    return Way("gemm", _NO_TILES, seconds + unfolded / rates.unfold_bytes, 0.0, 0)
 
 
 def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
@@ -163,7 +180,7 @@ def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
     seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
     price = kernel_bytes / rates.prepare_real_bytes
     calls = geometry.out_height * rates.call_seconds
-    return Way("gemm-rows", (0, 0), seconds + unfolded / rates.unfold_bytes + calls, price, kernel_bytes)
+    return Way("gemm-rows", _NO_TILES, seconds + unfolded / rates.unfold_bytes + calls, price, kernel_bytes)
 
 
 def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
