@@ -27,7 +27,9 @@ _ROUND_BYTES = 192 << 20
 # Columns of one round: more would not speed the products up, and leave fewer channels a group.
 _ROUND_COLUMNS = 1024
 
-# Up to so many columns a product is bound by reading the kernels: blocks would only get in the way.
+# A product is cut into blocks of rows where elements alone are too few to keep all threads busy, but
+# not with so few columns that it is bound by reading the kernels.
+_ELEMENTS_A_THREAD = 8
 _FEW_COLUMNS = 64
 
 
@@ -76,6 +78,10 @@ class Tiled:
     def element_bytes(self) -> int:
         """Bytes of all elements of one tile, or of one kernel."""
         return sum(part.count * part.dtype.itemsize for part in self.basis.parts)
+
+    @property
+    def _elements(self) -> int:
+        return sum(part.count for part in self.basis.parts)
 
     def transform_kernels(self, weight: FloatArray) -> list[Array]:
         """Make the spectra U of all kernels.
@@ -176,7 +182,7 @@ class Tiled:
                 self.backend.xp.matmul(u, v, out=out)
             return products
         columns = spectra[0].shape[2]
-        whole = columns <= _FEW_COLUMNS
+        whole = columns <= _FEW_COLUMNS or self._elements >= _ELEMENTS_A_THREAD * self.backend.threads
         rows = [slice(None)] if whole else row_blocks(self.geometry.kernels, columns, self.backend)
         work = [(part, element, some) for part, u in enumerate(kernels) for element in range(len(u)) for some in rows]
         pieces = self.backend.pieces(len(work))
