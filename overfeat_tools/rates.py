@@ -43,10 +43,12 @@ def measure(backend: Backend) -> None:
         return
     with contextlib.suppress(OSError, MemoryError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            return
+        measured = {_machine(backend): asdict(fit(backend))}
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
             try:
-                known = _read(path) | {_machine(backend): asdict(fit(backend))}
-                json.dump(known, file, indent=1)
+                json.dump(_read(path) | measured, file, indent=1)
                 file.close()
                 Path(file.name).replace(path)
             finally:
@@ -55,8 +57,9 @@ def measure(backend: Backend) -> None:
 
 def _path() -> Path | None:
     """Give the file's place; None where there is no home folder."""
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "overfeat" / "rates.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if cache.is_absolute():
+        return cache / "overfeat" / "rates.json"
     try:
         return Path.home() / ".cache" / "overfeat" / "rates.json"
     except RuntimeError:
