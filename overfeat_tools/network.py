@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
+
+import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.errors import UsageError
@@ -207,28 +209,30 @@ class Network:
         """
         with self.backend.computing():
             x = self.backend.upload(pictures)
-            for step in steps(self.topology, self.topology.last_layer if last is None else last):
+            last = self.topology.last_layer if last is None else last
+            for number, step in enumerate(steps(self.topology, last)):
                 start = perf_counter()
-                x = self._step(step, x)
+                x = self._step(step, x, None if step[-1] == last else f"map {number % 2}")
                 self.seconds[step[-1]] += perf_counter() - start
             return self.backend.download(x)
 
-    def _step(self, step: tuple[int, ...], x: Array) -> Array:
-        """Run layers that are computed in one go."""
+    def _step(self, step: tuple[int, ...], x: Array, use: str | None) -> Array:
+        """Run layers that are computed in one go; `use` names the memory for what only the next step will see."""
         first = next((number for number in step if number in self.convolutions), None)
         if first is None:
             (number,) = step
             layer = self.topology.layers[number]
             assert not isinstance(layer, Convolve)  # noqa: S101 -- for the type checker: those are in `convolutions`
             return layer(x, self.backend)
-        rectify, squares = None, 1
+        threshold, squares = None, 1
         for number in step[step.index(first) + 1 :]:
             match self.topology.layers[number]:
                 case Rectify() as after:
-                    rectify = after.in_place
+                    threshold = after.threshold
                 case MaxPool() as after:
                     squares = after.size
-        return self.convolutions[first](x, rectify, squares)
+        room = None if use is None else partial(self.backend.scratch, use, dtype=np.float32)
+        return self.convolutions[first](x, threshold, squares, room)
 
 
 # Layers that are computed together with the one before them, if that is of the kind named.

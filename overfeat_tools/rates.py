@@ -16,6 +16,7 @@ from typing import Any
 
 from overfeat_tools.backend import Backend
 from overfeat_tools.convolution import Rates
+from overfeat_tools.places import cache_folder
 
 WORTH_SECONDS = 60.0
 """Computing that lasted so long is worth the three seconds of measuring for the next run."""
@@ -57,13 +58,8 @@ def measure(backend: Backend) -> None:
 
 def _path() -> Path | None:
     """Give the file's place; None where there is no home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if cache.is_absolute():
-        return cache / "overfeat" / "rates.json"
-    try:
-        return Path.home() / ".cache" / "overfeat" / "rates.json"
-    except RuntimeError:
-        return None
+    folder = cache_folder()
+    return folder / "rates.json" if folder else None
 
 
 def _read(path: Path) -> dict[str, Any]:

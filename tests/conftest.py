@@ -34,6 +34,12 @@ def backend() -> CpuBackend:
 
 
 @pytest.fixture(scope="session")
+def without_compiler() -> CpuBackend:
+    """Give a backend on which numpy does everything, as on a processor that no loops are compiled for."""
+    return CpuBackend(2, compiling=False)
+
+
+@pytest.fixture(scope="session")
 def graphics_card() -> Backend:
     """Give the graphics card, or skip the test where none works."""
     try:
@@ -42,10 +48,10 @@ def graphics_card() -> Backend:
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["backend", "without_compiler", pytest.param("graphics_card", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> Backend:
     """Give each device in turn, for tests of numbers."""
-    backend: Backend = request.getfixturevalue("backend" if request.param == "cpu" else "graphics_card")
+    backend: Backend = request.getfixturevalue(request.param)
     return backend
 
 

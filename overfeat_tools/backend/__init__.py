@@ -2,14 +2,16 @@
 
 Everything above computes with `backend.xp`, shares work out with `backend.share` and takes Fourier
 transforms from `backend.fourier_plan`; what else differs between devices is a method of theirs too
-(`arrays.Backend`).  `cpu.py` is the door to pyfftw and threadpoolctl, `cuda.py` the one to cupy.
+(`arrays.Backend`).  `cpu.py` is the door to pyfftw and threadpoolctl, `compiler.py` the one to llvmlite, `cuda.py` the
+one to cupy.
 """
 
 from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
+from overfeat_tools.backend.compiler import Compiled, Compiler
 from overfeat_tools.backend.cpu import CpuBackend
 from overfeat_tools.errors import BackendError
 
-__all__ = ["Array", "Backend", "ComplexArray", "CpuBackend", "FloatArray", "open_backend"]
+__all__ = ["Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray", "open_backend"]
 
 
 def open_backend(device: str = "auto", threads: int | None = None) -> Backend:

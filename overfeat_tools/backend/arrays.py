@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from overfeat_tools.backend.compiler import Compiler
+
 # On a graphics card these are cupy's arrays, which take numpy's operators and methods.
 FloatArray = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complex64]
@@ -48,6 +50,10 @@ class Backend(Protocol):
     cache_bytes: int
     batched: bool
     ahead: int
+
+    @property
+    def compiler(self) -> Compiler | None:
+        """What makes machine code for the device, or None where it has no such thing."""
 
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, each once; they must not depend on each other."""

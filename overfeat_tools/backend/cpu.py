@@ -12,12 +12,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
+from overfeat_tools.backend.compiler import Compiler, open_compiler
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,13 +37,15 @@ class CpuBackend:
     ----------
     threads : int, optional
         Threads to compute with; by default the processors this process may run on.
+    compiling : bool
+        Whether loops may be compiled for this processor; without it numpy does everything.
     """
 
     name = "cpu"
     batched = False
     ahead = 0
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
         self.xp: ModuleType = np
         self.threads = threads or _processors()
         self.cache_bytes = _cache_bytes() // 2
@@ -50,11 +54,17 @@ class CpuBackend:
         self._blas: Any = None
         self._blas_is_held = False
         self._local = threading.local()
+        self._compiling = compiling
         # FFTW's planner is one global thing: two threads must not plan at once.
         self._planning = threading.Lock()
 
     def __str__(self) -> str:
         return f"{self.name}, {self.threads} threads"
+
+    @cached_property
+    def compiler(self) -> Compiler | None:
+        """What compiles loops for this processor, or None."""
+        return open_compiler() if self._compiling else None
 
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, each once, on all threads.

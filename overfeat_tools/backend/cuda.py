@@ -68,6 +68,7 @@ class CudaBackend:
     threads = 1
     batched = True
     ahead = 1
+    compiler = None
 
     def __init__(self) -> None:
         # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it

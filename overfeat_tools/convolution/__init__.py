@@ -3,25 +3,37 @@
 `Convolution` holds one layer's kernels and knows three ways to apply them:
 
     gemm       unfold the patches (`gemm.py`) or the rows (`rows.py`) and multiply: any kernel, any stride
-    fft        Fourier tiles, a complex product a frequency   stride 1; best for 5x5 and larger
+    fft        Fourier tiles, a complex product a frequency   stride 1; best for 7x7 and larger
     cook-toom  real tiles, a real product a point             stride 1, best for 3x3
 
 The last two are one machine (`transform.py`) with two bases (`fourier.py`, `cooktoom.py`); `plan.py`
-estimates costs and `tiles.py` cuts maps.  Arrays are (N, C, H, W) to the caller; in memory the
-pictures come last, (C, H, W, N), so that every copy of a patch or tile, every pool and every
-Fourier transform works on runs of N neighbours, and a product over channels needs no reordering.
+estimates costs and `tiles.py` cuts maps.  All that is numpy's, and runs on every backend.  Where the backend has
+a compiler, two ways have loops of their own (`kernels/`), which are quicker:
+
+    gemm-direct     a product that unfolds nothing (`direct.py`)
+    cook-toom       the same tiles, in three loops (`fused.py`)
+
+Arrays are (N, C, H, W) to the caller; their order in memory is what each way likes.  numpy's have the
+pictures last, (C, H, W, N), so that every copy of a patch or tile, every pool and every Fourier
+transform works on runs of N neighbours, and a product over channels needs no reordering.  The
+compiled ones have the channels last, (N, H, W, C), and vectors of them.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 
+import numpy as np
+
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import gemm, rows
+from overfeat_tools.convolution import direct, gemm, rows
 from overfeat_tools.convolution.cooktoom import CookToomBasis
+from overfeat_tools.convolution.ending import Ending, rectify
 from overfeat_tools.convolution.fourier import FourierBasis
+from overfeat_tools.convolution.fused import FusedTiles
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.plan import RATES, Budget, Rates, Way, ways
+from overfeat_tools.convolution.panels import panel_width
+from overfeat_tools.convolution.plan import RATES, Budget, Rates, Way, is_fused, ways
 from overfeat_tools.convolution.pooling import pool
 from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
@@ -33,7 +45,15 @@ _TILED_KEPT = 8
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
-__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Rates", "Way", "pictures_last", "pool"]
+Room = Callable[[tuple[int, ...]], FloatArray]
+
+__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Rates", "Way", "pictures_last", "pool", "rectify"]
+
+
+def channels_last(x: Array) -> FloatArray:
+    """Give `x` (N, C, H, W) as a contiguous float32 array (N, H, W, C); no copy if it already is."""
+    array: FloatArray = np.ascontiguousarray(x.transpose(0, 2, 3, 1), np.float32)
+    return array
 
 
 def pictures_last(x: Array, backend: Backend) -> FloatArray:
@@ -84,6 +104,7 @@ class Convolution:
         self._missed_seconds: dict[tuple[str, tuple[int, int]], float] = {}
         # Their tables are worth keeping for the sizes in use.  (No method: a cache of one would keep all this alive.)
         self._tiled = lru_cache(_TILED_KEPT)(partial(_tiled, backend))
+        self._fused = lru_cache(_TILED_KEPT)(partial(_fused, backend))
 
     @cached_property
     def _parameters(self) -> tuple[FloatArray, FloatArray]:
@@ -95,59 +116,91 @@ class Convolution:
         kernels, channels, kernel_height, kernel_width = self.weight.shape
         return Geometry(channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding)
 
-    def __call__(self, x: Array, then: Callable[[Array], object] | None = None, squares: int = 1) -> FloatArray:
+    def __call__(
+        self, x: Array, threshold: float | None = None, squares: int = 1, room: Room | None = None
+    ) -> FloatArray:
         """Convolve a batch.
 
         Parameters
         ----------
         x : array (N, C, H, W) float32
-            Any memory order; pictures last is the fast one.
-        then : callable, optional
-            Applied, in place, to each piece of the output while it is in the cache.  It must not
-            turn a larger value into a smaller one if there are `squares`, whose maximum comes first.
+            Any memory order; the one of the result of the layer before is the fast one.
+        threshold : float, optional
+            Clear all outputs that are not above it.
         squares : int
             The maximum of each square of so many outputs a side is all that is wanted.
+        room : callable, optional
+            Gives memory for a shape; by default a new array.  It may be asked twice.
 
         Returns
         -------
         array (N, K, out_height // squares, out_width // squares) float32
-            Its memory order is pictures last.
+            In any memory order.
         """
         geometry = self.geometry(*x.shape[2:])
         way = self.choose(x.shape[0], geometry)
         self.used[str(way)] += 1
-        source = pictures_last(x, self._backend)
         weight, bias = self._parameters
+        ending = Ending(bias, threshold, self._backend)
+        room = room or partial(self._backend.xp.empty, dtype=np.float32)
+        if self._is_compiled(way, geometry):
+            return self._compiled(way, channels_last(x), weight, geometry, ending, squares, room)
+        source = pictures_last(x, self._backend)
 
-        def finish(piece: Array, kernels: slice) -> None:
-            piece += bias[kernels].reshape(-1, *[1] * (piece.ndim - 1))
-            if then is not None:
-                then(piece)
-
-        def room(squares: int) -> FloatArray:
-            shape = (geometry.kernels, geometry.out_height // squares, geometry.out_width // squares, x.shape[0])
-            array: FloatArray = self._backend.xp.empty(shape, "float32")
-            return array
+        def output(squares: int) -> FloatArray:
+            return room((geometry.kernels, geometry.out_height // squares, geometry.out_width // squares, len(x)))
 
         if way.method == "gemm":
-            y = room(1)
-            gemm.convolve(source, weight, y, geometry, self._backend, finish)
+            y = output(1)
+            gemm.convolve(source, weight, y, geometry, self._backend, ending)
             if squares > 1:
                 y = pool(y, squares, self._backend)
         elif way.method == "gemm-rows":
             (kernels,) = self._prepared(way, lambda: [rows.prepare(weight, geometry, self._backend)])
-            y = room(squares)
-            rows.convolve(source, kernels, y, geometry, self._backend, finish, squares)
+            y = output(squares)
+            rows.convolve(source, kernels, y, geometry, self._backend, ending, squares)
         else:
             tiled = self._tiled(way.method, way.size, geometry)
             spectra = self._prepared(way, lambda: tiled.transform_kernels(weight))
             inside = squares if tiled.tiling.holds(squares) else 1
-            y = room(inside)
-            tiled.convolve(source, spectra, y, finish, inside)
+            y = output(inside)
+            tiled.convolve(source, spectra, y, ending, inside)
             if inside != squares:
                 y = pool(y, squares, self._backend)
         result: FloatArray = y.transpose(3, 0, 1, 2)
         return result
+
+    def _compiled(
+        self, way: Way, x: FloatArray, weight: FloatArray, geometry: Geometry, ending: Ending, squares: int, room: Room
+    ) -> FloatArray:
+        """Convolve `x` (N, H, W, C) in one of the ways that are compiled."""
+
+        def output(squares: int) -> FloatArray:
+            return room((len(x), geometry.out_height // squares, geometry.out_width // squares, geometry.kernels))
+
+        if way.method == "gemm-direct":
+            (panels,) = self._prepared(way, lambda: [direct.prepare(weight, geometry, self._backend)])
+            y = output(squares)
+            direct.convolve(x, panels, y, geometry, self._backend, ending, squares)
+        else:
+            tiles = self._fused(way.method, way.size, geometry)
+            (spectra,) = self._prepared(way, lambda: tiles.transform_kernels(weight))
+            inside = squares if tiles.tiling.holds(squares) else 1
+            y = output(inside)
+            tiles.convolve(x, spectra, y, ending, inside)
+            if inside != squares:
+                y = ending.pool(y, squares)
+        result: FloatArray = y.transpose(0, 3, 1, 2)
+        return result
+
+    def _is_compiled(self, way: Way, geometry: Geometry) -> bool:
+        return way.method == "gemm-direct" or is_fused(way.method, way.size, geometry, self._panel_width)
+
+    @cached_property
+    def _panel_width(self) -> int:
+        """Kernels of a panel of the compiled product, 0 where there is none."""
+        compiler = self._backend.compiler
+        return panel_width(compiler) if compiler else 0
 
     def choose(self, pictures: int, geometry: Geometry) -> Way:
         """Choose how to compute a batch, weighing spectra that would have to be made first.
@@ -166,9 +219,15 @@ class Convolution:
                 break
             missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
             self._missed_seconds[way.key] = missed
-            if missed - way.price_seconds > gain and self._fits(way):
-                best, gain = way, missed - way.price_seconds
+            price = way.price_seconds + self._loading_seconds(way, geometry)
+            if missed - price > gain and self._fits(way):
+                best, gain = way, missed - price
         return best
+
+    def _loading_seconds(self, way: Way, geometry: Geometry) -> float:
+        """Give the time until the first compiled way can begin; those after it find the loops there."""
+        compiler = self._backend.compiler
+        return compiler.loading_seconds if compiler and self._is_compiled(way, geometry) else 0.0
 
     def _fits(self, way: Way) -> bool:
         return self._budget.fits(way.spectra_bytes - self._held_bytes)
@@ -190,7 +249,7 @@ class Convolution:
     def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
         key = (pictures, geometry.height, geometry.width)
         if key not in self._ways:
-            found = ways(geometry, pictures, self._rates)
+            found = ways(geometry, pictures, self._rates, self._panel_width)
             if self.method != "auto":
                 wanted = [way for way in found if way.method.startswith(self.method)]
                 found = wanted + [way for way in found if way.method == "gemm" and way not in wanted]
@@ -202,3 +261,7 @@ def _tiled(backend: Backend, method: str, size: tuple[int, int], geometry: Geome
     tiling = cut(geometry, *size)
     basis = FourierBasis if method == "fft" else CookToomBasis
     return Tiled(geometry, tiling, basis(geometry, tiling, backend), backend)
+
+
+def _fused(backend: Backend, method: str, size: tuple[int, int], geometry: Geometry) -> FusedTiles:
+    return FusedTiles(method, geometry, cut(geometry, *size), backend)

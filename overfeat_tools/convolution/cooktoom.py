@@ -45,12 +45,13 @@ from overfeat_tools.convolution.transform import Elements
 # Finite points for a tile of n places; infinity is always the last.
 POINTS: dict[int, tuple[float, ...]] = {
     4: (0, 1, -1),
+    5: (7 / 16, -7 / 16, 5 / 4, -5 / 4),
     6: (0, 11 / 16, -11 / 16, 3 / 2, -3 / 2),
     7: (5 / 16, -5 / 16, 7 / 8, -7 / 8, 13 / 8, -13 / 8),
 }
 
 # Channels given to one product.  The shorter the sum the better: what it loses, large tiles make more of.
-_TERMS = {4: 1024, 6: 1024, 7: 512}
+_TERMS = {4: 1024, 5: 1024, 6: 1024, 7: 512}
 
 
 class CookToomBasis:
@@ -64,9 +65,9 @@ class CookToomBasis:
         bring = backend.array
         size, kernel = tiling.height, geometry.kernel_height
         evaluate_input, evaluate_kernel, interpolate = matrices(size, kernel)
-        self._evaluate_input = bring(_on_both_axes(evaluate_input))
-        self._evaluate_kernel = bring(_on_both_axes(evaluate_kernel))
-        self._interpolate = bring(_on_both_axes(interpolate))
+        self._evaluate_input = bring(on_both_axes(evaluate_input))
+        self._evaluate_kernel = bring(on_both_axes(evaluate_kernel))
+        self._interpolate = bring(on_both_axes(interpolate))
         self._size, self._outputs = size, size - kernel + 1
         self.parts: tuple[Elements, ...] = (Elements(size * size, np.dtype(np.float32), _TERMS[size]),)
 
@@ -124,7 +125,8 @@ def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.f
     return np.vstack([finite, infinity])
 
 
-def _on_both_axes(matrix: npt.NDArray[np.float64]) -> FloatArray:
+def on_both_axes(matrix: npt.NDArray[np.float64]) -> FloatArray:
+    """Give the matrix that does to a flattened tile what `matrix` does to its columns and then to its rows."""
     return np.kron(matrix, matrix).astype(np.float32)
 
 

@@ -10,8 +10,11 @@ direct convolution; it needs no preparation and serves every kernel size and str
 brother for small kernels.
 """
 
+import numpy as np
+
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
+from overfeat_tools.convolution.panels import Products, panelled, runs
 from overfeat_tools.convolution.product import multiply, row_blocks
 
 # Unfolded patches held at a time: enough columns for the product to run at full speed (1,000 or
@@ -26,7 +29,7 @@ _TERMS_OF_ONE_COLUMN = 2048
 
 def workspace_bytes(geometry: Geometry, pictures: int) -> int:
     """Bytes of unfolded patches held at once."""
-    if _needs_no_unfolding(geometry):
+    if needs_no_unfolding(geometry):
         return 0
     row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
     return row_bytes * _rows_at_once(geometry, pictures)
@@ -64,18 +67,48 @@ def convolve(
     for top in range(0, geometry.out_height, rows_at_once):
         bottom = min(top + rows_at_once, geometry.out_height)
         columns = _unfold(x, geometry, top, bottom, backend)
-        blocks = row_blocks(geometry.kernels, columns.shape[1], backend)
+        _multiply(kernels, columns, places[:, top * row : bottom * row], backend, finish)
 
-        def multiply_some(
-            number: int, top: int = top, bottom: int = bottom, columns: Array = columns, blocks: list[slice] = blocks
-        ) -> None:
-            some = blocks[number]
-            piece = places[some, top * row : bottom * row]
-            terms = backend.at_once(_TERMS_OF_ONE_COLUMN if columns.shape[1] == 1 else _TERMS)
-            multiply(kernels[some], columns, piece, terms, backend)
-            finish(piece, some)
 
-        backend.share(multiply_some, len(blocks))
+def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
+    """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
+    few = columns.shape[1] == 1
+    if backend.compiler and backend.compiler.loaded and not few:
+        _multiply_compiled(kernels, columns, out, backend, finish)
+        return
+    blocks = row_blocks(len(kernels), columns.shape[1], backend)
+    terms = backend.at_once(_TERMS_OF_ONE_COLUMN if few else _TERMS)
+
+    def multiply_some(number: int) -> None:
+        some = blocks[number]
+        multiply(kernels[some], columns, out[some], terms, backend)
+        finish(out[some], some)
+
+    backend.share(multiply_some, len(blocks))
+
+
+def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
+    """Do so with the compiled product, to which the kernels are the columns and the patches the panels.
+
+    It reads the kernels as they lie in the file, and is some times as fast as BLAS where there are few columns.
+    """
+    panels = panelled(columns, backend)
+    count, taps, width = panels.shape
+    what = runs((0,), taps)
+    blocks = backend.pieces(len(kernels))
+    whole = out.shape[1] == count * width
+
+    def multiply_some(number: int) -> None:
+        some = blocks[number]
+        rows = some.stop - some.start
+        places = np.arange(rows, dtype=np.int64) * taps
+        target = out[some] if whole else backend.thread_scratch("products", (rows, count * width), np.float32)
+        Products(kernels[some][None], places, what, panels[None], target[None]).compute(slice(0, count), backend)
+        if not whole:
+            out[some] = target[:, : out.shape[1]]
+        finish(out[some], some)
+
+    backend.share(multiply_some, len(blocks))
 
 
 def _rows_at_once(geometry: Geometry, pictures: int, columns_bytes: int = _COLUMNS_BYTES) -> int:
@@ -83,7 +116,7 @@ def _rows_at_once(geometry: Geometry, pictures: int, columns_bytes: int = _COLUM
     return max(1, min(geometry.out_height, columns_bytes // max(row_bytes, 1)))
 
 
-def _needs_no_unfolding(geometry: Geometry) -> bool:
+def needs_no_unfolding(geometry: Geometry) -> bool:
     """Tell whether the input's own layout is the unfolded one: 1x1 kernels, or one place only."""
     if geometry.padding:
         return False
@@ -95,7 +128,7 @@ def _needs_no_unfolding(geometry: Geometry) -> bool:
 def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: Backend) -> Array:
     """Copy the patches of output rows `top` to `bottom` side by side: (C*kh*kw, columns)."""
     pictures = x.shape[-1]
-    if _needs_no_unfolding(geometry):
+    if needs_no_unfolding(geometry):
         flat = x.reshape(geometry.taps, -1)
         return flat[:, top * geometry.out_width * pictures : bottom * geometry.out_width * pictures]
     stride, padding = geometry.stride, geometry.padding

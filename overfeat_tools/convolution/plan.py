@@ -8,7 +8,16 @@ The model counts what a way must do at least and divides by the machine's rates:
     transforms   their operations / the rate of the transform
 
 `columns` is the width of the product's right side: skinny products are slow, and so are copies of
-short runs: runs of N pictures go at N / (N + half_run) of the rate.  Only the rates' ratios decide, and
+short runs: runs of N pictures go at N / (N + half_run) of the rate.
+
+The compiled ways (`direct.py`, `fused.py`; where the backend has a compiler) have a model of their own.  Their products
+run at one rate whatever their shape; reading the kernels from memory goes on beside that, though not quite,
+
+    product      max(computing, reading) + min(computing, reading) / 3
+    tiles        bytes of spectra and products, written and read / their rate
+    rounds       a time for each round of tiles, for handing the work to the threads
+
+Only the rates' ratios decide, and
 they are alike on most machines: those shipped lie between what `fit.py` found on 2 cores with AVX-512
 and with AVX2.  With them the ways chosen for the layers of both networks, for 1 to 32 pictures, took 2 % longer
 on average than the best ones (AVX-512).
@@ -19,8 +28,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.convolution import cooktoom, gemm
+from overfeat_tools.convolution import bases, cooktoom, direct, fused, gemm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.kernels.product import VECTORS
 from overfeat_tools.convolution.tiles import cut
 
 # Tile sizes whose transform FFTW has straight-line code for: 1.0 to 1.4 ns a place and thread, where
@@ -31,6 +41,10 @@ FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 _SMALL_KERNELS_BYTES = 1 << 20
 
 
+# Kernels at least so large are worth compiled Fourier tiles.
+_LEAST_FUSED_FOURIER = 5
+
+
 @dataclass(frozen=True)
 class Rates:
     """What a machine does in a second, all threads together."""
@@ -39,7 +53,7 @@ class Rates:
     complex_product_flops: float = 210e9
     half_columns: float = 35.0
     half_complex_columns: float = 18.0
-    memory_bytes: float = 26e9
+    memory_bytes: float = 31e9
     unfold_bytes: float = 1.6e9
     copy_bytes: float = 14.5e9
     half_run: float = 0.9
@@ -47,6 +61,10 @@ class Rates:
     prepare_fourier_bytes: float = 2.1e9
     prepare_real_bytes: float = 4.5e9
     call_seconds: float = 0.0
+    compiled_flops: float = 330e9
+    compiled_tile_bytes: float = 44e9
+    prepare_panel_bytes: float = 1.5e9
+    round_seconds: float = 140e-6
 
 
 # By the backend's name.  Those of cuda are estimates for a data-centre card (50 TFLOP/s in float32, 3 TB/s),
@@ -113,25 +131,53 @@ class Way:
         return self.method, self.size
 
 
-def ways(geometry: Geometry, pictures: int, rates: Rates) -> list[Way]:
-    """List every way to compute this convolution on a batch, the cheapest first."""
+def ways(geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0) -> list[Way]:
+    """List every way to compute this convolution on a batch, the cheapest first.
+
+    `panel_width` is that of the compiled product, 0 where there is none.
+    """
     found = [("gemm", _NO_TILES)]
     if geometry.kernels * geometry.taps * FLOAT_BYTES <= _SMALL_KERNELS_BYTES:
         found.append(("gemm-rows", _NO_TILES))
+    if panel_width and in_vectors(geometry.kernels, panel_width) and not gemm.needs_no_unfolding(geometry):
+        found.append(("gemm-direct", _NO_TILES))
     if geometry.stride == 1:
         found += [("fft", size) for size in fourier_sizes(geometry)]
         found += [("cook-toom", (n, n)) for n in cook_toom_sizes(geometry)]
     return sorted(
-        (estimate(method, size, geometry, pictures, rates) for method, size in found), key=lambda way: way.seconds
+        (estimate(method, size, geometry, pictures, rates, panel_width) for method, size in found),
+        key=lambda way: way.seconds,
     )
 
 
-def estimate(method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates) -> Way:
+def in_vectors(channels: int, panel_width: int) -> bool:
+    """Tell whether channels fill whole vectors, as the compiled ways need."""
+    return channels % (panel_width // VECTORS) == 0
+
+
+def is_fused(method: str, size: tuple[int, int], geometry: Geometry, panel_width: int) -> bool:
+    """Tell whether tiles of this convolution are computed by the compiled loops."""
+    if not panel_width or not all(in_vectors(n, panel_width) for n in (geometry.channels, geometry.kernels)):
+        return False
+    if method == "cook-toom":
+        return True
+    # A small kernel's spectra are many times as large as it is; twice that is too much.
+    square = size[0] == size[1] and geometry.kernel_height == geometry.kernel_width >= _LEAST_FUSED_FOURIER
+    return method == "fft" and square and size[0] in bases.FOURIER_SIZES
+
+
+def estimate(
+    method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0
+) -> Way:
     """Estimate what one way costs on a batch."""
     if method == "gemm":
-        return _gemm(geometry, pictures, rates)
+        return _gemm(geometry, pictures, rates, panel_width)
     if method == "gemm-rows":
         return _rows(geometry, pictures, rates)
+    if method == "gemm-direct":
+        return _direct(geometry, pictures, rates, panel_width)
+    if is_fused(method, size, geometry, panel_width):
+        return _fused(method, size, geometry, pictures, rates, panel_width)
     return _transform(method, size, geometry, pictures, rates)
 
 
@@ -164,11 +210,18 @@ def cook_toom_sizes(geometry: Geometry) -> list[int]:
     return [size for size in cooktoom.POINTS if size > side]
 
 
-def _gemm(geometry: Geometry, pictures: int, rates: Rates) -> Way:
+def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> Way:
     columns = geometry.out_pixels * pictures
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
     unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
-    seconds = _product(2.0 * geometry.multiply_adds * pictures, columns, kernel_bytes, rates)
+    flops = 2.0 * geometry.multiply_adds * pictures
+    if columns == 1:  # a matrix times a vector: reading is all there is to it
+        seconds = kernel_bytes / rates.memory_bytes
+    elif panel_width:
+        panels = -(-columns // panel_width)
+        seconds = _compiled_product(flops * panels * panel_width / columns, kernel_bytes, rates)
+    else:
+        seconds = _product(flops, columns, kernel_bytes, rates)
     return Way("gemm", _NO_TILES, seconds + unfolded / rates.unfold_bytes, 0.0, 0)
 
 
@@ -201,6 +254,32 @@ def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures:
     copies = copied / rates.copy_bytes * (pictures + rates.half_run) / pictures
     prepare = rates.prepare_fourier_bytes if method == "fft" else rates.prepare_real_bytes
     return Way(method, size, work + transforms + copies, spectra_bytes / prepare, spectra_bytes)
+
+
+def _direct(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> Way:
+    panel_bytes = direct.spectra_bytes(geometry, panel_width)
+    flops = 2.0 * geometry.multiply_adds * pictures
+    seconds = _compiled_product(flops, panel_bytes, rates) + rates.round_seconds
+    return Way("gemm-direct", _NO_TILES, seconds, panel_bytes / rates.prepare_panel_bytes, panel_bytes)
+
+
+def _fused(
+    method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates, panel_width: int
+) -> Way:
+    tiling = cut(geometry, *size)
+    tiles = tiling.count * pictures
+    spectra_bytes = fused.spectra_bytes(method, geometry, tiling, panel_width)
+    rounds = -(-tiles // fused.tiles_at_once(geometry, tiling, panel_width))
+    flops = spectra_bytes / FLOAT_BYTES * 2.0 * tiles
+    work = _compiled_product(flops, rounds * spectra_bytes, rates)
+    moved = 2.0 * (geometry.channels + geometry.kernels) * tiles * tiling.pixels * FLOAT_BYTES
+    seconds = work + moved / rates.compiled_tile_bytes + rounds * rates.round_seconds
+    return Way(method, size, seconds, spectra_bytes / rates.prepare_real_bytes, spectra_bytes)
+
+
+def _compiled_product(flops: float, kernel_bytes: float, rates: Rates) -> float:
+    computing, reading = flops / rates.compiled_flops, kernel_bytes / rates.memory_bytes
+    return max(computing, reading) + min(computing, reading) / 3
 
 
 def _product(flops: float, columns: int, kernel_bytes: int, rates: Rates, *, complex_: bool = False) -> float:

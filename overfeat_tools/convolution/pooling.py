@@ -1,9 +1,4 @@
-"""Maximum over squares that don't overlap; what is left over at the edges is dropped.
-
-The maximum commutes with adding a bias and with the rectifier, exactly, in floating point too: both
-never turn a larger value into a smaller one.  So a convolution takes it first, while its output is
-in the cache, and adds and rectifies only what is left.
-"""
+"""Maximum over squares that don't overlap; what is left over at the edges is dropped."""
 
 import numpy as np
 

@@ -1,0 +1,194 @@
+"""Machine code for this processor, made while the program runs: the one door to llvmlite.
+
+numpy's BLAS is built for matrices of any kind.  It rearranges its operands at every call, and knows nothing
+of what comes before and after a product.  The few loops that nearly all the time of a convolution
+goes into are therefore written in LLVM's language (`convolution/kernels/`), with vectors as wide as the
+processor's, and compiled when first needed.  Their object code is kept in the user's cache folder, a
+file for each processor, version and wording of a loop, so that only the first run ever compiles.
+
+Without llvmlite, or on a processor whose vectors it is not written for, there is no compiler, and numpy
+does everything.
+"""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from overfeat_tools.places import cache_folder
+
+# What the processor must have, the floats of a vector, and the vectors that it has names for.
+_VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))
+
+_C_TYPES = {"pointer": ctypes.c_void_p, "table": ctypes.c_void_p, "integer": ctypes.c_int64, "float": ctypes.c_float}
+
+_FOLDER = "kernels"
+_DIGEST_BYTES = 32
+
+# On two cores of this decade: importing llvmlite and reading the files of a network; compiling them.
+_LOADING_SECONDS, _COMPILING_SECONDS = 0.05, 0.8
+
+Compiled = Callable[..., None]
+"""A compiled function: takes addresses, integers and floats; other threads go on while it runs."""
+
+
+def open_compiler() -> "Compiler | None":
+    """Give a compiler for this processor, or None where it has no use here."""
+    if importlib.util.find_spec("llvmlite") is None or platform.machine() not in {"x86_64", "AMD64"}:
+        return None
+    flags = _flags()
+    fitting = [sizes for needed, *sizes in _VECTORS if needed <= flags]
+    return Compiler(*fitting[0]) if fitting else None
+
+
+def _flags() -> set[str]:
+    """Give what this processor can do, by Linux's names; without importing llvmlite, where that is told."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123 -- read to the first match only
+        return set(next((line.split() for line in lines if line.startswith("flags")), []))
+    from llvmlite import binding
+
+    return {name for name, present in binding.get_host_cpu_features().items() if present}
+
+
+class Compiler:
+    """Compiles loops for this processor, or finds them compiled.
+
+    `lanes` is how many floats a vector holds, `registers` how many vectors the processor has names
+    for, `loaded` whether anything was compiled or loaded yet.
+    """
+
+    def __init__(self, lanes: int, registers: int) -> None:
+        self.lanes, self.registers = lanes, registers
+        self.loaded = False
+        self._functions: dict[str, Compiled] = {}
+        self._engine: Any = None
+        self._machine: Any = None
+        self._lock = Lock()
+
+    @property
+    def loading_seconds(self) -> float:
+        """About how long the first loops take that are asked for: to load, or in the first run ever to compile."""
+        if self.loaded:
+            return 0.0
+        folder = cache_folder()
+        return _LOADING_SECONDS if folder and (folder / _FOLDER).is_dir() else _COMPILING_SECONDS
+
+    @property
+    def ir(self) -> Any:  # noqa: ANN401 -- llvmlite is untyped
+        """The module that builds LLVM's language."""
+        from llvmlite import ir
+
+        return ir
+
+    def function(
+        self, name: str, parameters: Sequence[str], wording: bytes, build: Callable[[Any], None]
+    ) -> Compiled:
+        """Give a compiled function.
+
+        Parameters
+        ----------
+        name : str
+            Its name, which is its file's name in the cache, too.
+        parameters : sequence of {"pointer", "table", "integer", "float"}
+            What it takes.
+        wording : bytes
+            Whatever the function depends on beside its name; another wording is compiled anew.
+        build : callable
+            Writes the function into an empty module of LLVM's language, if it must be compiled.
+        """
+        with self._lock:
+            if name not in self._functions:
+                self._prepare()
+                self._load(self._object_code(name, wording, build))
+                address = self._engine.get_function_address(name)
+                signature = ctypes.CFUNCTYPE(None, *[_C_TYPES[parameter] for parameter in parameters])
+                self._functions[name] = signature(address)
+                self.loaded = True
+            return self._functions[name]
+
+    def _prepare(self) -> None:
+        if self._engine is not None:
+            return
+        from llvmlite import binding
+
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        # Some processors ask for vectors of half their width, which is right for short loops only.
+        features = binding.get_host_cpu_features().flatten() + ",-prefer-256-bit"
+        target = binding.Target.from_default_triple()
+        self._machine = target.create_target_machine(binding.get_host_cpu_name(), features, opt=2)
+        self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), self._machine)
+        self._key = f"{binding.llvm_version_info} {binding.get_host_cpu_name()} {features}".encode()
+
+    def _load(self, code: bytes) -> None:
+        from llvmlite import binding
+
+        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+
+    def _object_code(self, name: str, wording: bytes, build: Callable[[Any], None]) -> bytes:
+        """Give a function's object code: kept, or compiled and kept."""
+        import hashlib
+
+        folder = cache_folder()
+        key = hashlib.sha256(self._key + wording).hexdigest()[:24]
+        path = folder / _FOLDER / f"{name}-{key}.o" if folder else None
+        if path and (kept := _read(path)):
+            return kept
+        module = self.ir.Module()
+        build(module)
+        code = self._compile(str(module))
+        if path:
+            _keep(path, code)
+        return code
+
+    def _compile(self, text: str) -> bytes:
+        from llvmlite import binding
+
+        module = binding.parse_assembly(text)
+        module.verify()
+        # What is written is nearly what is wanted: variables become registers, the rest is the code generator's.
+        builder = binding.create_pass_builder(self._machine, binding.create_pipeline_tuning_options(speed_level=1))
+        passes = binding.create_new_module_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_loop_simplify_pass()
+        passes.run(module, builder)
+        code: bytes = self._machine.emit_object(module)
+        return code
+
+
+def _read(path: Path) -> bytes | None:
+    """Read kept object code; none that another user may have written, and none that was cut off."""
+    import hashlib
+
+    with contextlib.suppress(OSError):
+        for place in (path, path.parent):
+            status = place.stat()
+            if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+                return None
+        kept = path.read_bytes()
+        digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+        if hashlib.sha256(code).digest() == digest:
+            return code
+    return None
+
+
+def _keep(path: Path, code: bytes) -> None:
+    import hashlib
+    import tempfile
+
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                file.write(hashlib.sha256(code).digest() + code)
+                file.close()
+                Path(file.name).replace(path)
+            finally:
+                Path(file.name).unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""Tiles, compiled: what `transform.py` does with numpy, in three loops made for it.
+
+    V[e, tile, c]  spectra of tiles            each tile is read where it lies in the map
+    M[e, tile, k] = sum over c of V[e, tile, c] * U[e, c, k]
+    outputs        transformed back, pooled, biased, rectified and put in their places in one go
+
+Channels come last everywhere, so that nothing is rearranged between the three, and a single picture runs as well as a
+batch.  An element has one number of a channel or two (`bases.py`), which are channels of their own in
+the product.  Between the loops stand V and M, in rounds: of as many tiles as the last-level cache holds, but
+enough that reading U again for each round costs less than reading and writing V and M.
+"""
+
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.convolution.bases import compiled_basis, depth_of
+from overfeat_tools.convolution.ending import Ending
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
+from overfeat_tools.convolution.panels import Products, panel_count, panel_width, runs
+from overfeat_tools.convolution.tiles import Tiling
+
+# V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
+_ROUND_BYTES = 16 << 20
+_MOST_ROUND_BYTES = 192 << 20
+
+# Between one element and the next, so that the elements of a tile don't compete for the same lines of a cache.
+_GAP_FLOATS = 80
+
+
+def spectra_bytes(method: str, geometry: Geometry, tiling: Tiling, width: int) -> int:
+    """Give the bytes of the kernels' spectra."""
+    pairs = panel_count(geometry.kernels, width) * width * geometry.channels
+    return tiling.pixels * depth_of(method) * pairs * FLOAT_BYTES
+
+
+def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
+    """Tell how many tiles make a round."""
+    channels, kernels = geometry.channels, panel_count(geometry.kernels, width) * width
+    tile_bytes = (channels + kernels) * tiling.pixels * FLOAT_BYTES
+    worth_reading = channels * kernels // (channels + kernels)
+    return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
+
+
+class FusedTiles:
+    """A convolution of one geometry through tiles of one size, by one method."""
+
+    def __init__(self, method: str, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
+        assert backend.compiler is not None  # noqa: S101 -- the planner offers this only where there is one
+        self.geometry, self.tiling, self._backend = geometry, tiling, backend
+        self._lanes = backend.compiler.lanes
+        self._basis = compiled_basis(method, geometry, tiling.height, backend.compiler)
+        self._width = panel_width(backend.compiler)
+        self._padded = panel_count(geometry.kernels, self._width) * self._width
+        # A map smaller than a tile is one tile, so that this is right there, too.
+        self._step = tiling.height - geometry.kernel_height + 1
+        self._elements = self._basis.kernels.shape[2]
+        self._runs = runs((0,), self._basis.depth * geometry.channels)
+        self._tiles_at_once = tiles_at_once(geometry, tiling, self._width)
+
+    def transform_kernels(self, weight: FloatArray) -> list[Array]:
+        """Make the spectra U of all kernels.
+
+        Parameters
+        ----------
+        weight : array (K, C, r, r) float32
+
+        Returns
+        -------
+        list of one array (elements, depth * panels, depth * C, width) float32
+        """
+        matrices, channels, width = self._basis.kernels, self.geometry.channels, self._width
+        depth, count = self._basis.depth, self._padded // self._width
+        spectra = np.empty((self._elements, depth, count, depth, channels, width), np.float32)
+        taps = matrices.shape[3]
+
+        def transform(number: int) -> None:
+            some = weight[number * width : (number + 1) * width].reshape(-1, channels, taps)
+            ordered = self._backend.thread_scratch("ordered", (taps, channels, width), np.float32)
+            ordered[..., : len(some)] = some.transpose(2, 1, 0)
+            ordered[..., len(some) :] = 0.0
+            flat = ordered.reshape(taps, -1)
+            for i, j in np.ndindex(depth, depth):
+                out = spectra[:, j, number, i].reshape(self._elements, -1, copy=False)
+                np.matmul(matrices[i, j], flat, out=out)
+
+        self._backend.share(transform, count)
+        return [spectra.reshape(self._elements, depth * count, depth * channels, width)]
+
+    def convolve(self, x: FloatArray, kernels: Array, y: FloatArray, ending: Ending, squares: int = 1) -> None:
+        """Write the convolution of `x` into `y`.
+
+        Parameters
+        ----------
+        x : array (N, H, W, C) float32, contiguous
+        kernels : array (elements, depth * panels, depth * C, width) float32
+            From `transform_kernels`.
+        y : array (N, out_height // squares, out_width // squares, K) float32, contiguous
+            The output.  K and C are multiples of the width of a vector.
+        ending : Ending
+            What is done to the sums.
+        squares : int
+            Take the maximum of squares of so many outputs a side; the tiling must hold them.
+        """
+        for tiles in stretches(self.tiling.count * len(x), self._tiles_at_once):
+            spectra = self._evaluate(x, tiles)
+            products = self._multiply(spectra, kernels)
+            self._interpolate(products, y, tiles, ending, squares)
+
+    def _evaluate(self, x: FloatArray, tiles: slice) -> FloatArray:
+        """Make the spectra V of some tiles: (elements, tiles, depth * C)."""
+        geometry, tiling, count = self.geometry, self.tiling, tiles.stop - tiles.start
+        spectra = self._room("spectra", count, self._basis.depth * geometry.channels)
+        zeros = self._backend.scratch("zeros", (geometry.channels,), np.float32)
+        zeros[...] = 0.0
+        evaluate = self._basis.evaluate()
+        work = self._pieces(tiles, geometry.channels)
+
+        def transform(number: int) -> None:
+            some, channels = work[number]
+            evaluate(
+                spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data, spectra.strides[0] // FLOAT_BYTES, *x.shape[1:],
+                self._step, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
+                channels.start, channels.stop,
+            )  # fmt: skip
+
+        self._backend.share(transform, len(work))
+        return spectra
+
+    def _multiply(self, spectra: FloatArray, kernels: Array) -> FloatArray:
+        """Multiply element by element: (elements, tiles, depth * kernels)."""
+        _, count, channels = spectra.shape
+        products = self._room("products", count, self._basis.depth * self._padded)
+        columns = np.arange(count, dtype=np.int64) * channels
+        all_ = Products(spectra, columns, self._runs, kernels, products)
+        pieces = self._backend.pieces(all_.count)
+        self._backend.share(lambda number: all_.compute(pieces[number], self._backend), len(pieces))
+        return products
+
+    def _interpolate(self, products: FloatArray, y: FloatArray, tiles: slice, ending: Ending, squares: int) -> None:
+        """Turn products into outputs and put them in their places."""
+        interpolate = self._basis.interpolate(squares)
+        work = self._pieces(tiles, self.geometry.kernels)
+
+        def transform(number: int) -> None:
+            some, kernels = work[number]
+            nowhere = self._backend.thread_scratch("nowhere", (self.geometry.kernels,), np.float32)
+            interpolate(
+                y.ctypes.data, products.ctypes.data, ending.bias.ctypes.data, nowhere.ctypes.data,
+                *[stride // FLOAT_BYTES for stride in products.strides[:2]], *y.shape[1:],
+                self._padded, self.tiling.columns, self.tiling.rows, tiles.start, some.start, some.stop, kernels.start,
+                kernels.stop, *ending.clearing,
+            )  # fmt: skip
+
+        self._backend.share(transform, len(work))
+
+    def _pieces(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
+        """Share out tiles, or channels where the tiles are few."""
+        count = tiles.stop - tiles.start
+        by_tiles = self._backend.pieces(count)
+        if count >= 8 * len(by_tiles):
+            return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
+        lanes = self._lanes
+        parts = self._backend.pieces(channels // lanes)
+        return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in parts]
+
+    def _room(self, use: str, tiles: int, channels: int) -> FloatArray:
+        """Make room for what lives only within one round: (elements, tiles, channels)."""
+        shape = (self._elements, tiles * channels + _GAP_FLOATS)
+        whole = self._backend.scratch(use, shape, np.float32)
+        room: FloatArray = whole[:, : tiles * channels].reshape(self._elements, tiles, channels, copy=False)
+        return room

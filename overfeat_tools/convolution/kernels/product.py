@@ -1,0 +1,149 @@
+"""The product that convolutions are made of, of kernels in panels and runs of inputs.
+
+    out[column, k] (+)= sum over runs s and t < length of x[columns[column] + runs[s] + t] * panel[s * length + t, k]
+
+`columns` and `runs` are tables of offsets, so one function multiplies matrices (a column is a row of a matrix, a run
+a piece of it), and convolves without unfolding anything (a column is an output's place, a run one
+row of the kernel: with the channels last these inputs follow each other in memory).
+
+A panel holds 2 vectors of kernels, their weights one behind the other in the order of the sum.  Of up to 12
+columns the sums stay in registers, 24 of them, while the panel passes: for each step two vectors are
+loaded, and each column's input is spread over a vector.  That keeps both multipliers of a core busy
+(12 columns because 24 + 2 + 1 vectors fit in 32 registers; 6 where there are 16), asks for 10 bytes a cycle of
+the panel, and wants nothing of the inputs but that neighbours follow each other.
+
+The panel is used once for each block of columns.  For the first it comes from memory, and is asked for a few
+kilobytes ahead; for the others from the second-level cache.  Columns are shared out evenly: 16 are two blocks of 8.
+
+Each sum of `group` runs is rounded by itself and then added to the output, for accuracy.
+"""
+
+from overfeat_tools.backend import Compiled, Compiler
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
+
+VECTORS = 2
+"""Vectors of kernels in a panel; where there are few, one will do, at half the speed."""
+
+_UNROLLED = 4
+_AHEAD_FLOATS = 2048
+
+_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 5)
+_WHOLE = (
+    "pointer", "integer", "integer", "pointer", *["integer"] * 3, "pointer", "integer", "table", "integer", "table",
+    *["integer"] * 4,
+)  # fmt: skip
+
+
+def panel_width(compiler: Compiler) -> int:
+    """Give the kernels of a panel."""
+    return VECTORS * compiler.lanes
+
+
+def multiplier(compiler: Compiler, width: int) -> Compiled:
+    """Give the product, compiled, for panels of one vector or two.
+
+    It makes many products of one shape, numbered by their panels: panel number i is of product i // `panel_count`.  It
+    takes `out`, and the floats from one column of it to the next and from one product's to the next; `panels`,
+    the numbers of those to do (first, last), and `panel_count`; `x`, and the floats from one product's to
+    the next; `columns`, and how many; `runs`, how many, their length, and how many to a `group`; and
+    whether to add to `out` (1) or write it (0).  Tables are of 64-bit integers.
+    """
+
+    def write(compiler: Compiler, module: Value, name: str) -> None:
+        _write(compiler, module, name, width // compiler.lanes)
+
+    return compiled(compiler, f"multiply_{width}", _WHOLE, write)
+
+
+def _write(compiler: Compiler, module: Value, name: str, vectors: int) -> None:
+    most = compiler.registers * 3 // 4 // VECTORS
+    blocks = {columns: _Block(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
+    routine = Routine(compiler, module, name, _WHOLE)
+    code, integer, at = routine.code, routine.integer, routine.at
+    out, stride, out_stride, panels, first, last, panel_count, x, x_stride, columns, column_count, *rest = (
+        routine.arguments
+    )
+    runs, *sums, add = rest
+    width = vectors * compiler.lanes
+    panel_floats = routine.times(code.mul(sums[0], sums[1]), width)
+    count = code.sdiv(routine.plus(column_count, most - 1), integer(most))
+    least, wider = code.sdiv(column_count, count), code.srem(column_count, count)
+    with routine.loop(first, last) as number:
+        product, position = code.sdiv(number, panel_count), code.srem(number, panel_count)
+        panel = at(panels, code.mul(number, panel_floats))
+        inputs = at(x, code.mul(product, x_stride))
+        target = at(out, code.mul(product, out_stride), routine.times(position, width))
+        place = routine.variable(integer(0))
+        with routine.loop(integer(0), count) as block:
+            column = code.load(place)
+            this = code.add(least, code.zext(code.icmp_signed("<", block, wider), routine.integer_type))
+            ahead = code.select(code.icmp_signed("==", block, integer(0)), integer(_AHEAD_FLOATS), integer(0))
+            outputs = at(target, code.mul(column, stride))
+            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *sums, add, ahead]
+            done = routine.function.append_basic_block()
+            cases = code.switch(this, done)
+            for columns_of_block, function in blocks.items():
+                case = routine.function.append_basic_block()
+                cases.add_case(integer(columns_of_block), case)
+                code.position_at_end(case)
+                code.call(function, arguments)
+                code.branch(done)
+            code.position_at_end(done)
+            code.store(code.add(column, this), place)
+    routine.end()
+
+
+class _Block:
+    """The product of one panel and a block of columns, to be written."""
+
+    def __init__(self, compiler: Compiler, module: Value, columns: int, vectors: int) -> None:
+        routine = self._routine = Routine(compiler, module, f"block_{columns}", _BLOCK, public=False)
+        self._vectors, self._width = vectors, vectors * compiler.lanes
+        self._sums = [routine.vector_variables(vectors) for _ in range(columns)]
+
+    def write(self) -> Value:
+        """Write the function and give it."""
+        routine = self._routine
+        code, integer, at = routine.code, routine.integer, routine.at
+        out, stride, panel, x, columns, runs, run_count, length, group, add, ahead = routine.arguments
+        inputs = [at(x, code.load(at(columns, column))) for column in range(len(self._sums))]
+        weights = routine.variable(panel)
+        with routine.loop(integer(0), run_count, group) as first:
+            for total in (total for column_sums in self._sums for total in column_sums):
+                code.store(routine.zero, total)
+            end = code.add(first, group)
+            last = code.select(code.icmp_signed("<", end, run_count), end, run_count)
+            with routine.loop(first, last) as run:
+                offset = code.load(at(runs, run))
+                places = [at(place, offset) for place in inputs]
+                whole = code.and_(length, integer(-_UNROLLED))
+                for start, stop, unrolled in ((integer(0), whole, _UNROLLED), (whole, length, 1)):
+                    with routine.loop(start, stop, unrolled) as term:
+                        self._steps(weights, [at(place, term) for place in places], unrolled, ahead)
+            self._add_up(out, stride, code.icmp_signed("==", code.or_(first, add), integer(0)))
+        routine.end()
+        return routine.function
+
+    def _steps(self, weights: Value, places: list[Value], count: int, ahead: Value) -> None:
+        """Write some terms of all sums, and move on in the panel."""
+        routine, code, at = self._routine, self._routine.code, self._routine.at
+        here = code.load(weights)
+        for number in range(count):
+            pieces = [at(here, number * self._width + vector * routine.lanes) for vector in range(self._vectors)]
+            for piece in pieces:
+                routine.prefetch(at(piece, ahead))
+            kernels = [routine.load(piece) for piece in pieces]
+            for place, column_sums in zip(places, self._sums, strict=True):
+                value = routine.spread(code.load(at(place, number)))
+                for kernel, total in zip(kernels, column_sums, strict=True):
+                    code.store(routine.multiply_add(value, kernel, code.load(total)), total)
+        code.store(at(here, count * self._width), weights)
+
+    def _add_up(self, out: Value, stride: Value, fresh: Value) -> None:
+        """Write the addition of the sums to the output, whose own values count unless it is `fresh`."""
+        routine, code = self._routine, self._routine.code
+        for column, column_sums in enumerate(self._sums):
+            for vector, total in enumerate(column_sums):
+                place = routine.at(out, routine.times(stride, column), vector * routine.lanes)
+                before = code.select(fresh, routine.zero, routine.load(place))
+                routine.store(code.fadd(code.load(total), before), place)

@@ -1,0 +1,137 @@
+"""Matrices as the compiled product takes them: panels of kernels, tables of columns and runs.
+
+    panels[p, t, j] = matrix[t, p * width + j],        zeros where there are no more kernels
+
+so the weights that a step of the product needs follow each other; see `kernels/product.py`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
+from overfeat_tools.convolution.kernels.product import multiplier, panel_width
+
+# Products added up in registers; the sums of so many are then added to each other.
+_TERMS = 256
+
+
+def panel_count(kernels: int, width: int) -> int:
+    """Count the panels of so many kernels."""
+    return -(-kernels // width)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What each sum reads: runs of `length` neighbours that begin at `offsets`, `group` of them to a partial sum."""
+
+    offsets: Array
+    length: int
+    group: int
+
+    @property
+    def terms(self) -> int:
+        """Terms of a sum."""
+        return len(self.offsets) * self.length
+
+
+def runs(starts: tuple[int, ...], length: int) -> Runs:
+    """Cut runs of `length` from `starts` into pieces that make partial sums of no more than some hundred terms."""
+    return _runs(starts, length)
+
+
+@lru_cache
+def _runs(starts: tuple[int, ...], length: int) -> Runs:
+    piece = next(size for size in range(min(length, _TERMS), 0, -1) if length % size == 0)
+    offsets = np.add.outer(starts, np.arange(0, length, piece)).ravel().astype(np.int64)
+    return Runs(offsets, piece, max(1, _TERMS // piece))
+
+
+def panelled(matrix: FloatArray, backend: Backend) -> FloatArray:
+    """Cut a matrix (terms, columns) into panels (panels, terms, width); it may be the matrix itself.
+
+    A few columns go into a panel of one vector.
+    """
+    assert backend.compiler is not None  # noqa: S101 -- the caller asks for panels only where there is one
+    terms, columns = matrix.shape
+    width = min(panel_width(backend.compiler), -(-columns // backend.compiler.lanes) * backend.compiler.lanes)
+    if columns == width:
+        return matrix[None]
+    panels: FloatArray = backend.scratch("panels", (panel_count(columns, width), terms, width), np.float32)
+
+    def copy(number: int) -> None:
+        some = pieces[number]
+        for panel, first in zip(panels, range(0, columns, width), strict=True):
+            source = matrix[some, first : first + width]
+            panel[some, : source.shape[1]] = source
+            panel[some, source.shape[1] :] = 0.0
+
+    pieces = backend.pieces(terms)
+    backend.share(copy, len(pieces))
+    return panels
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of one shape, one for each element: out[e] (columns, kernels) = x[e] @ panels[e].
+
+    Parameters
+    ----------
+    x : array (elements, ...) float32
+        The offsets of `columns` count from the beginning of each x[e].
+    columns : array (columns,) int64
+        Where each column's inputs begin.
+    runs : Runs
+        What each sum reads of them.
+    panels : array (elements, panels, terms, width) float32, contiguous
+    out : array (elements, columns, panels * width or more) float32
+        Its rows are contiguous.
+    """
+
+    x: FloatArray
+    columns: Array
+    runs: Runs
+    panels: FloatArray
+    out: FloatArray
+
+    @property
+    def count(self) -> int:
+        """Panels of all elements."""
+        return len(self.panels) * int(self.panels.shape[1])
+
+    def compute(self, some: slice, backend: Backend) -> None:
+        """Compute with some of the panels of all elements, numbered through."""
+        assert backend.compiler is not None  # noqa: S101 -- the planner offers this only where there is one
+        what, width = self.runs, self.panels.shape[3]
+        product = multiplier(backend.compiler, width)
+        out_stride, stride = (step // FLOAT_BYTES for step in self.out.strides[:2])
+        x, out, places = self.x.ctypes.data, self.out.ctypes.data, (self.columns.ctypes.data, len(self.columns))
+        panels, panel_count, x_stride = self.panels.ctypes.data, self.panels.shape[1], self.x.strides[0] // FLOAT_BYTES
+        pieces = self._pieces(width, backend)
+        if len(pieces) == 1:
+            product(
+                out, stride, out_stride, panels, some.start, some.stop, panel_count, x, x_stride, *places,
+                what.offsets.ctypes.data, len(what.offsets), what.length, what.group, 0,
+            )  # fmt: skip
+            return
+        for number in range(some.start, some.stop):
+            element, panel = divmod(number, panel_count)
+            for piece in pieces:
+                product(
+                    out + FLOAT_BYTES * (element * out_stride + panel * width), stride, 0,
+                    panels + FLOAT_BYTES * width * (number * what.terms + piece.start * what.length), 0, 1, 1,
+                    x + FLOAT_BYTES * element * x_stride, 0, *places,
+                    what.offsets[piece].ctypes.data, piece.stop - piece.start, what.length, what.group,
+                    int(piece.start > 0),
+                )  # fmt: skip
+
+    def _pieces(self, width: int, backend: Backend) -> list[slice]:
+        """Cut the sums so that the part of a panel that they take stays in the cache while all columns use it."""
+        group_floats = self.runs.group * self.runs.length * width
+        groups = max(1, backend.cache_bytes // (2 * FLOAT_BYTES * group_floats))
+        return stretches(len(self.runs.offsets), groups * self.runs.group)
+
+
+__all__ = ["Products", "Runs", "panel_count", "panel_width", "panelled", "runs"]
