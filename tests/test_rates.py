@@ -34,38 +34,41 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Rates:
     return result
 
 
-def as_measured(machine: Rates) -> list[fit.Measured]:
-    """Give what runs would take on a machine with these rates."""
+def as_measured(machine: Rates, width: int) -> list[fit.Measured]:
+    """Give what runs would take on a machine with these rates, and panels of this width."""
     made = []
-    for geometry, pictures, method, size in fit._RUNS:  # noqa: SLF001 -- what is tested
-        way = estimate(method, (size, size), geometry, pictures, machine)
-        made.append(fit.Measured(geometry, pictures, way, way.seconds, way.price_seconds))
+    for geometry, pictures, method, size in fit.runs(width):
+        way = estimate(method, (size, size), geometry, pictures, machine, width)
+        made.append(fit.Measured(geometry, pictures, way, way.seconds, way.price_seconds, width))
     return made
 
 
+@pytest.mark.parametrize("width", [0, 32])
 @pytest.mark.parametrize("rate", [name for name, value in asdict(SHIPPED).items() if value])
 @pytest.mark.parametrize("factor", [0.3, 3.0])
-def test_a_machine_is_recognised(rate: str, factor: float) -> None:
+def test_a_machine_is_recognised(rate: str, factor: float, width: int) -> None:
     """One rate unlike the shipped one, on a machine that is ten times as fast: the estimates follow."""
     speeds = {name: value * 10 for name, value in asdict(SHIPPED).items() if not name.startswith("half")}
     machine = replace(SHIPPED, **speeds)
     machine = replace(machine, **{rate: getattr(machine, rate) * factor})
-    fitted = fit.fitted(as_measured(machine), SHIPPED)
+    fitted = fit.fitted(as_measured(machine, width), SHIPPED)
     for geometry in GEOMETRIES:
         for pictures in (1, 32):
-            chosen = ways(geometry, pictures, fitted)[0]
-            true = estimate(chosen.method, chosen.size, geometry, pictures, machine)
-            assert true.seconds <= 1.3 * ways(geometry, pictures, machine)[0].seconds, (str(chosen), geometry)
+            chosen = ways(geometry, pictures, fitted, width)[0]
+            true = estimate(chosen.method, chosen.size, geometry, pictures, machine, width)
+            assert true.seconds <= 1.3 * ways(geometry, pictures, machine, width)[0].seconds, (str(chosen), geometry)
 
 
-def test_the_shipped_rates_are_a_fixed_point() -> None:
-    fitted = fit.fitted(as_measured(SHIPPED), SHIPPED)
+@pytest.mark.parametrize("width", [0, 32])
+def test_the_shipped_rates_are_a_fixed_point(width: int) -> None:
+    fitted = fit.fitted(as_measured(SHIPPED, width), SHIPPED)
     assert asdict(fitted) == pytest.approx(asdict(SHIPPED), rel=1e-6)
 
 
 def test_measuring(backend: CpuBackend, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """For real, with a few runs of the many."""
-    monkeypatch.setattr(fit, "_RUNS", fit._RUNS[:2] + fit._RUNS[3:4] + fit._RUNS[10:11])  # noqa: SLF001
+    some = fit._RUNS[:2] + fit._RUNS[3:4] + fit._RUNS[10:11] + fit._COMPILED_RUNS[:1]  # noqa: SLF001
+    monkeypatch.setattr(fit, "runs", lambda width: some if width else some[:-1])
     assert rates.kept(backend) is None
     rates.measure(backend)
     known = rates.kept(backend)
@@ -139,7 +142,7 @@ from overfeat_tools import rates
 from overfeat_tools.commands import classify
 from overfeat_tools.convolution import fit
 
-rates.WORTH_SECONDS, fit._RUNS = float(sys.argv[1]), fit._RUNS[:2]
+rates.WORTH_SECONDS, fit.runs = float(sys.argv[1]), lambda _: fit._RUNS[:2]
 sys.argv[1:] = ["--net", "tiny", "-n1", *sys.argv[2:]]
 classify.main()
 """

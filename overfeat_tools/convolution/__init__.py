@@ -33,7 +33,7 @@ from overfeat_tools.convolution.fourier import FourierBasis
 from overfeat_tools.convolution.fused import FusedTiles
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.panels import panel_width
-from overfeat_tools.convolution.plan import RATES, Budget, Rates, Way, is_fused, ways
+from overfeat_tools.convolution.plan import RATES, Budget, Rates, Way, is_compiled, ways
 from overfeat_tools.convolution.pooling import pool
 from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
@@ -60,6 +60,11 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
     """Give `x` (N, C, H, W) as a contiguous float32 array (C, H, W, N); no copy if it already is."""
     array: FloatArray = backend.xp.ascontiguousarray(x.transpose(1, 2, 3, 0), backend.xp.float32)
     return array
+
+
+def compiled_panel_width(backend: Backend) -> int:
+    """Give the kernels of a panel of the compiled product, 0 where there is none."""
+    return panel_width(backend.compiler) if backend.compiler else 0
 
 
 class Convolution:
@@ -194,13 +199,11 @@ class Convolution:
         return result
 
     def _is_compiled(self, way: Way, geometry: Geometry) -> bool:
-        return way.method == "gemm-direct" or is_fused(way.method, way.size, geometry, self._panel_width)
+        return is_compiled(way.method, way.size, geometry, self._panel_width)
 
     @cached_property
     def _panel_width(self) -> int:
-        """Kernels of a panel of the compiled product, 0 where there is none."""
-        compiler = self._backend.compiler
-        return panel_width(compiler) if compiler else 0
+        return compiled_panel_width(self._backend)
 
     def choose(self, pictures: int, geometry: Geometry) -> Way:
         """Choose how to compute a batch, weighing spectra that would have to be made first.

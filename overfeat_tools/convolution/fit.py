@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend import Backend
-from overfeat_tools.convolution import Convolution
+from overfeat_tools.convolution import Convolution, channels_last, compiled_panel_width
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.plan import RATES, Rates, Way, estimate
+from overfeat_tools.convolution.plan import RATES, Rates, Way, estimate, is_compiled
 
 _TURNS = 3
 _PURCHASES = 2
@@ -37,7 +37,8 @@ _FIRST = Geometry(3, 111, 111, 96, 7, 7, stride=2)
 _SECOND = Geometry(96, 28, 28, 256, 5, 5)
 _LATER = Geometry(512, 12, 12, 512, 3, 3, padding=1)
 
-# Geometry, pictures, method, size of the tiles.
+# Geometry, pictures, method, size of the tiles.  Where there is a compiler, its loops are measured wherever the engine
+# would use them, as in most of these.
 _RUNS = (
     (_FIRST, 1, "gemm", 0),
     (_FIRST, 1, "gemm-rows", 0),
@@ -58,6 +59,13 @@ _RUNS = (
     (_LATER, 16, "fft", 14),
     (_LATER, 16, "cook-toom", 6),
 )
+_COMPILED_RUNS = (
+    (_FIRST, 1, "gemm-direct", 0),
+    (_FIRST, 16, "gemm-direct", 0),
+    (_LATER, 4, "gemm-direct", 0),
+    (_SECOND, 16, "cook-toom", 6),
+    (_LATER, 1, "cook-toom", 5),
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,12 @@ class Measured:
     way: Way
     seconds: float
     price_seconds: float
+    panel_width: int = 0
+
+
+def runs(panel_width: int) -> list[tuple[Geometry, int, str, int]]:
+    """List what is measured, with or without compiled loops."""
+    return [*_RUNS, *(_COMPILED_RUNS if panel_width else ())]
 
 
 def fit(backend: Backend) -> Rates:
@@ -76,11 +90,14 @@ def fit(backend: Backend) -> Rates:
 
     A machine that is busy with something else is measured as slow as it is then.
     """
-    return fitted([_measure(backend, *run) for run in _RUNS], RATES[backend.name])
+    panel_width = compiled_panel_width(backend)
+    return fitted([_measure(backend, panel_width, *run) for run in runs(panel_width)], RATES[backend.name])
 
 
-def _measure(backend: Backend, geometry: Geometry, pictures: int, method: str, size: int) -> Measured:
-    way = estimate(method, (size, size), geometry, pictures, RATES[backend.name])
+def _measure(
+    backend: Backend, panel_width: int, geometry: Geometry, pictures: int, method: str, size: int
+) -> Measured:
+    way = estimate(method, (size, size), geometry, pictures, RATES[backend.name], panel_width)
     generator = np.random.default_rng(0)
     shape = (geometry.kernels, geometry.channels, geometry.kernel_height, geometry.kernel_width)
     weight, bias = generator.standard_normal(shape, np.float32), np.zeros(geometry.kernels, np.float32)
@@ -89,13 +106,16 @@ def _measure(backend: Backend, geometry: Geometry, pictures: int, method: str, s
     )  # fmt: skip
     convolution.way = way
     shape = (geometry.channels, geometry.height, geometry.width, pictures)
+    x = generator.standard_normal(shape, np.float32).transpose(3, 0, 1, 2)
+    if is_compiled(way.method, way.size, geometry, panel_width):
+        x = channels_last(x).transpose(0, 3, 1, 2)
     with backend.computing():
-        x = backend.upload(generator.standard_normal(shape, np.float32).transpose(3, 0, 1, 2))
+        x = backend.upload(x)
         buying = [convolution.seconds(backend, x, buying=True) for _ in range(1 + _PURCHASES)]
         least = min(convolution.seconds(backend, x) for _ in range(_TURNS))
     # The first call of all has other things to make, too.
     price = max(min(buying[1:]) - least, _LEAST_PRICE * least) if way.spectra_bytes > _SMALL_SPECTRA_BYTES else 0.0
-    return Measured(geometry, pictures, way, least, price)
+    return Measured(geometry, pictures, way, least, price, panel_width)
 
 
 class _OneWay(Convolution):
@@ -149,7 +169,7 @@ def _misses(measured: list[Measured], rates: Rates) -> list[float]:
 
     def each() -> Iterator[float]:
         for one in measured:
-            way = estimate(one.way.method, one.way.size, one.geometry, one.pictures, rates)
+            way = estimate(one.way.method, one.way.size, one.geometry, one.pictures, rates, one.panel_width)
             yield np.log(way.seconds / one.seconds)
             if one.price_seconds:
                 yield np.log(way.price_seconds / one.price_seconds)

@@ -64,7 +64,7 @@ class Rates:
     compiled_flops: float = 330e9
     compiled_tile_bytes: float = 44e9
     prepare_panel_bytes: float = 1.5e9
-    round_seconds: float = 140e-6
+    rounds_a_second: float = 7e3
 
 
 # By the backend's name.  Those of cuda are estimates for a data-centre card (50 TFLOP/s in float32, 3 TB/s),
@@ -166,6 +166,11 @@ def is_fused(method: str, size: tuple[int, int], geometry: Geometry, panel_width
     return method == "fft" and square and size[0] in bases.FOURIER_SIZES
 
 
+def is_compiled(method: str, size: tuple[int, int], geometry: Geometry, panel_width: int) -> bool:
+    """Tell whether a way is computed by compiled loops."""
+    return method == "gemm-direct" or is_fused(method, size, geometry, panel_width)
+
+
 def estimate(
     method: str, size: tuple[int, int], geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0
 ) -> Way:
@@ -259,7 +264,7 @@ def _transform(method: str, size: tuple[int, int], geometry: Geometry, pictures:
 def _direct(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> Way:
     panel_bytes = direct.spectra_bytes(geometry, panel_width)
     flops = 2.0 * geometry.multiply_adds * pictures
-    seconds = _compiled_product(flops, panel_bytes, rates) + rates.round_seconds
+    seconds = _compiled_product(flops, panel_bytes, rates) + 1.0 / rates.rounds_a_second
     return Way("gemm-direct", _NO_TILES, seconds, panel_bytes / rates.prepare_panel_bytes, panel_bytes)
 
 
@@ -273,7 +278,7 @@ def _fused(
     flops = spectra_bytes / FLOAT_BYTES * 2.0 * tiles
     work = _compiled_product(flops, rounds * spectra_bytes, rates)
     moved = 2.0 * (geometry.channels + geometry.kernels) * tiles * tiling.pixels * FLOAT_BYTES
-    seconds = work + moved / rates.compiled_tile_bytes + rounds * rates.round_seconds
+    seconds = work + moved / rates.compiled_tile_bytes + rounds / rates.rounds_a_second
     return Way(method, size, seconds, spectra_bytes / rates.prepare_real_bytes, spectra_bytes)
 
 
