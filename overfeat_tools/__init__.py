@@ -19,8 +19,9 @@ Bytes go one way; imports go one way, downwards; every outside library has one d
     3  transport       HTTP (httpx);  progress: a bar (rich);  manifest, inspection: what is right
     2  rates           the machine's rates, measured once and kept
     2  layers          normalise, convolve, rectify, pool, pad, softmax: pure operations with shapes
-    1  convolution/    plan a convolution, run it: products, Fourier tiles, Cook-Toom tiles
-    0  backend/        devices: arrays, transforms, threads, transfers (pyfftw, threadpoolctl; cupy)
+    1  convolution/    plan a convolution, run it: products, Fourier tiles, Cook-Toom tiles; the loops to compile
+    0  backend/        devices: arrays, transforms, threads, transfers (pyfftw, threadpoolctl; llvmlite; cupy)
+    0  places          the cache folder
     0  errors          the exceptions and their exit statuses
 """
 
