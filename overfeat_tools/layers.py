@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import Budget, Convolution, Rates, pictures_last, pool, rectify
+from overfeat_tools.convolution import Budget, Convolution, Rates, Room, pictures_last, pool, rectify
 
-__all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rates", "Rectify", "Softmax"]
+__all__ = [
+    "Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rates", "Rectify", "Room", "Softmax",
+]  # fmt: skip
 
 Shape = tuple[int, int, int]
 
@@ -27,15 +29,15 @@ class Normalise:
         """Give the shape of the result."""
         return shape
 
-    def __call__(self, x: Array, backend: Backend) -> FloatArray:
+    def __call__(self, x: Array, backend: Backend, room: Room | None = None) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype.
 
         The result's memory order is what the first convolution will like: the colours stay last for the
-        compiled ways, the pictures come last for numpy's.
+        compiled ways, the pictures come last for numpy's.  `room` gives memory for it, by default new.
         """
         axes = (0, 2, 3, 1) if backend.compiler else (2, 1, 3, 0)
         lines = x.transpose(axes)
-        y: FloatArray = backend.xp.empty(lines.shape, np.float32)
+        y = room(lines.shape) if room else backend.xp.empty(lines.shape, np.float32)
         mean, deviation = np.float32(self.mean), np.float32(self.deviation)
 
         def normalise(share: int) -> None:

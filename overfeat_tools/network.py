@@ -218,10 +218,13 @@ class Network:
 
     def _step(self, step: tuple[int, ...], x: Array, use: str | None) -> Array:
         """Run layers that are computed in one go; `use` names the memory for what only the next step will see."""
+        room = None if use is None else partial(self.backend.scratch, use, dtype=np.float32)
         first = next((number for number in step if number in self.convolutions), None)
         if first is None:
             (number,) = step
             layer = self.topology.layers[number]
+            if isinstance(layer, Normalise):
+                return layer(x, self.backend, room)
             assert not isinstance(layer, Convolve)  # noqa: S101 -- for the type checker: those are in `convolutions`
             return layer(x, self.backend)
         threshold, squares = None, 1
@@ -231,7 +234,6 @@ class Network:
                     threshold = after.threshold
                 case MaxPool() as after:
                     squares = after.size
-        room = None if use is None else partial(self.backend.scratch, use, dtype=np.float32)
         return self.convolutions[first](x, threshold, squares, room)
 
 

@@ -55,6 +55,9 @@ class Backend(Protocol):
     def compiler(self) -> Compiler | None:
         """What makes machine code for the device, or None where it has no such thing."""
 
+    def drop_compiler(self) -> None:
+        """Go on without the compiler, which has turned out not to work."""
+
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, each once; they must not depend on each other."""
 

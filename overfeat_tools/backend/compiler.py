@@ -16,10 +16,12 @@ import importlib.util
 import os
 import platform
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from overfeat_tools import __version__
 from overfeat_tools.places import cache_folder
 
 # What the processor must have, the floats of a vector, and the vectors that it has names for.
@@ -27,7 +29,6 @@ _VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 
 
 _C_TYPES = {"pointer": ctypes.c_void_p, "table": ctypes.c_void_p, "integer": ctypes.c_int64, "float": ctypes.c_float}
 
-_FOLDER = "kernels"
 _DIGEST_BYTES = 32
 
 # On two cores of this decade: importing llvmlite and reading the files of a network; compiling them.
@@ -50,9 +51,11 @@ def _flags() -> set[str]:
     """Give what this processor can do, by Linux's names; without importing llvmlite, where that is told."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123 -- read to the first match only
         return set(next((line.split() for line in lines if line.startswith("flags")), []))
-    from llvmlite import binding
+    with contextlib.suppress(Exception):  # an llvmlite that is broken fails in any way
+        from llvmlite import binding
 
-    return {name for name, present in binding.get_host_cpu_features().items() if present}
+        return {name for name, present in binding.get_host_cpu_features().items() if present}
+    return set()
 
 
 class Compiler:
@@ -68,15 +71,43 @@ class Compiler:
         self._functions: dict[str, Compiled] = {}
         self._engine: Any = None
         self._machine: Any = None
+        self._key = b""
+        self._missed_seconds = 0.0
         self._lock = Lock()
 
-    @property
-    def loading_seconds(self) -> float:
-        """About how long the first loops take that are asked for: to load, or in the first run ever to compile."""
+    def miss(self, seconds: float) -> float:
+        """Note what was lost by going without compiled loops; give what must yet be lost before they pay.
+
+        That is about how long the first loops take that are asked for: to load, or where none are kept to compile.
+        """
+        self._missed_seconds += max(seconds, 0.0)
+        return max(0.0, self._price_seconds - self._missed_seconds)
+
+    @cached_property
+    def _price_seconds(self) -> float:
+        return _LOADING_SECONDS if _is_folder(_folder()) else _COMPILING_SECONDS
+
+    def end(self) -> None:
+        """Note at the end of a run whether it has lost much.
+
+        Then the next one pays for compiling sooner: else many short runs would never do it.
+        """
+        folder = _folder()
+        if folder and not self.loaded and self._missed_seconds > _COMPILING_SECONDS / 4:
+            with contextlib.suppress(OSError):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def usable(self) -> bool:
+        """Tell whether loops can be compiled and run here; the first time that is tried."""
         if self.loaded:
-            return 0.0
-        folder = cache_folder()
-        return _LOADING_SECONDS if folder and (folder / _FOLDER).is_dir() else _COMPILING_SECONDS
+            return True
+        try:
+            if not _may_make_code():
+                return False
+            self._prepare()
+        except Exception:  # noqa: BLE001 -- an llvmlite that is broken, or not the one expected, fails in any way
+            return False
+        return True
 
     @property
     def ir(self) -> Any:  # noqa: ANN401 -- llvmlite is untyped
@@ -106,6 +137,7 @@ class Compiler:
                 self._prepare()
                 self._load(self._object_code(name, wording, build))
                 address = self._engine.get_function_address(name)
+                assert address, name  # noqa: S101 -- what is kept is signed with its name
                 signature = ctypes.CFUNCTYPE(None, *[_C_TYPES[parameter] for parameter in parameters])
                 self._functions[name] = signature(address)
                 self.loaded = True
@@ -120,10 +152,11 @@ class Compiler:
         binding.initialize_native_asmprinter()
         # Some processors ask for vectors of half their width, which is right for short loops only.
         features = binding.get_host_cpu_features().flatten() + ",-prefer-256-bit"
-        target = binding.Target.from_default_triple()
-        self._machine = target.create_target_machine(binding.get_host_cpu_name(), features, opt=2)
+        processor, target = binding.get_host_cpu_name(), binding.Target.from_default_triple()
+        self._machine = target.create_target_machine(processor, features, opt=2)
+        machine = __version__, binding.llvm_version_info, processor, features, self.lanes, self.registers
+        self._key = repr(machine).encode() + _source()
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), self._machine)
-        self._key = f"{binding.llvm_version_info} {binding.get_host_cpu_name()} {features}".encode()
 
     def _load(self, code: bytes) -> None:
         from llvmlite import binding
@@ -135,22 +168,24 @@ class Compiler:
         """Give a function's object code: kept, or compiled and kept."""
         import hashlib
 
-        folder = cache_folder()
+        folder = _folder()
+        # Installed without their sources, loops can't be told from those of another version.
+        if folder is None or not wording:
+            return self._compile(build)
         key = hashlib.sha256(self._key + wording).hexdigest()[:24]
-        path = folder / _FOLDER / f"{name}-{key}.o" if folder else None
-        if path and (kept := _read(path)):
-            return kept
-        module = self.ir.Module()
-        build(module)
-        code = self._compile(str(module))
-        if path:
+        path = folder / f"{name}-{key}.o"
+        code = _read(path)
+        if code is None:
+            code = self._compile(build)
             _keep(path, code)
         return code
 
-    def _compile(self, text: str) -> bytes:
+    def _compile(self, build: Callable[[Any], None]) -> bytes:
         from llvmlite import binding
 
-        module = binding.parse_assembly(text)
+        written = self.ir.Module()
+        build(written)
+        module = binding.parse_assembly(str(written))
         module.verify()
         # What is written is nearly what is wanted: variables become registers, the rest is the code generator's.
         builder = binding.create_pass_builder(self._machine, binding.create_pipeline_tuning_options(speed_level=1))
@@ -163,31 +198,68 @@ class Compiler:
         return code
 
 
-def _read(path: Path) -> bytes | None:
-    """Read kept object code; none that another user may have written, and none that was cut off."""
-    import hashlib
+def _may_make_code() -> bool:
+    """Try whether memory that was written may be made executable: some systems are told to refuse that."""
+    if os.name != "posix":
+        return True
+    import mmap
 
+    with mmap.mmap(-1, mmap.PAGESIZE) as page:
+        there = ctypes.c_char.from_buffer(page)
+        protect = ctypes.CDLL(None).mprotect
+        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        refused = protect(ctypes.addressof(there), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC)
+        del there
+    return not refused
+
+
+def _source() -> bytes:
+    """Give this file, which tells how to compile."""
     with contextlib.suppress(OSError):
-        for place in (path, path.parent):
-            status = place.stat()
-            if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-                return None
-        kept = path.read_bytes()
+        return Path(__file__).read_bytes()
+    return b""
+
+
+def _folder() -> Path | None:
+    folder = cache_folder()
+    return folder / "kernels" if folder else None
+
+
+def _is_folder(path: Path | None) -> bool:
+    with contextlib.suppress(OSError):
+        return path is not None and path.is_dir()
+    return False
+
+
+def _read(path: Path) -> bytes | None:
+    """Read kept object code; none that another user may have written, and none that was cut off.
+
+    It is the open file that is looked at: whoever may write in the folder can exchange it, but not own it as this user.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+            return None
+        kept = file.read()
         digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
-        if hashlib.sha256(code).digest() == digest:
-            return code
+        return code if _signed(path, code) == digest else None
     return None
 
 
-def _keep(path: Path, code: bytes) -> None:
+def _signed(path: Path, code: bytes) -> bytes:
     import hashlib
+
+    return hashlib.sha256(path.name.encode() + code).digest()
+
+
+def _keep(path: Path, code: bytes) -> None:
     import tempfile
 
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
-                file.write(hashlib.sha256(code).digest() + code)
+                file.write(_signed(path, code) + code)
                 file.close()
                 Path(file.name).replace(path)
             finally:

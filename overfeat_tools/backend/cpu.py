@@ -66,6 +66,10 @@ class CpuBackend:
         """What compiles loops for this processor, or None."""
         return open_compiler() if self._compiling else None
 
+    def drop_compiler(self) -> None:
+        """Go on with numpy alone."""
+        self.compiler = None
+
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, each once, on all threads.
 
@@ -170,13 +174,16 @@ class CpuBackend:
         return lambda: x
 
     def free_bytes(self) -> int | None:
-        """Give the memory that can be had without swapping, where the system says so (Linux)."""
+        """Give the memory that can be had without swapping, where the system says so (Linux).
+
+        What is kept for intermediate results counts, as it will be used for them again.
+        """
         try:
             with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 -- not worth importing pathlib
                 kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         except (OSError, StopIteration):
             return None
-        return int(kilobytes) * 1024
+        return int(kilobytes) * 1024 + sum(room.nbytes for room in self._scratch.values())
 
     def memory_bytes(self) -> int:
         """Give the size of the machine's memory."""

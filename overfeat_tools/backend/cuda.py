@@ -107,6 +107,9 @@ class CudaBackend:
             message = "it computes wrongly"
             raise BackendError(message)
 
+    def drop_compiler(self) -> None:
+        """Do nothing: there is none."""
+
     def share(self, work: Callable[[int], object], count: int) -> None:
         """Call `work(0)` to `work(count - 1)`, which queue what they do."""
         for piece in range(count):

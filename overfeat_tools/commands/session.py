@@ -163,6 +163,8 @@ def run(
         status = this.over(files)
         if this.seconds.get("compute", 0.0) >= rates.WORTH_SECONDS:
             rates.measure(network.backend)
+        if network.backend.compiler:
+            network.backend.compiler.end()
         return status
     finally:
         if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):

@@ -49,7 +49,7 @@ METHODS = ("auto", "gemm", "fft", "cook-toom")
 
 Room = Callable[[tuple[int, ...]], FloatArray]
 
-__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Rates", "Way", "pictures_last", "pool", "rectify"]
+__all__ = ["METHODS", "Budget", "Convolution", "Geometry", "Rates", "Room", "Way", "pictures_last", "pool", "rectify"]
 
 
 def channels_last(x: Array) -> FloatArray:
@@ -128,7 +128,7 @@ class Convolution:
     @cached_property
     def _parameters(self) -> tuple[FloatArray, FloatArray]:
         """Kernels and biases on the device; brought there once, by the first batch."""
-        return self._backend.array(self.weight), self._backend.array(self.bias)
+        return self._backend.array(self.weight), self._backend.array(np.ascontiguousarray(self.bias, np.float32))
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Give the sizes of this convolution on one map size."""
@@ -215,7 +215,7 @@ class Convolution:
     def _is_compiled(self, way: Way, geometry: Geometry) -> bool:
         return is_compiled(way.method, way.size, geometry, self._panel_width)
 
-    @cached_property
+    @property
     def _panel_width(self) -> int:
         return compiled_panel_width(self._backend)
 
@@ -226,25 +226,37 @@ class Convolution:
         more as buying, buy.  Whatever comes, that takes at most twice the best possible time, so
         one picture never waits for spectra that only a long stream pays back.
         """
+        way = self._choose(pictures, geometry)
+        compiler = self._backend.compiler
+        if compiler and self._is_compiled(way, geometry) and not compiler.usable():
+            self._backend.drop_compiler()
+            return self._choose(pictures, geometry)
+        return way
+
+    def _choose(self, pictures: int, geometry: Geometry) -> Way:
         found = self._candidates(pictures, geometry)
         ready = next((way for way in found if not way.spectra_bytes or way.key in self._spectra), found[0])
         if self.method != "auto":
             return next((way for way in found if way is ready or self._fits(way)), ready)
+        loading = self._loading_seconds(found, ready, geometry)
         best, gain = ready, 0.0
         for way in found:
             if way.seconds > _WORTH_CHANGING * ready.seconds:
                 break
             missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
             self._missed_seconds[way.key] = missed
-            price = way.price_seconds + self._loading_seconds(way, geometry)
+            price = way.price_seconds + (loading if self._is_compiled(way, geometry) else 0.0)
             if missed - price > gain and self._fits(way):
                 best, gain = way, missed - price
         return best
 
-    def _loading_seconds(self, way: Way, geometry: Geometry) -> float:
-        """Give the time until the first compiled way can begin; those after it find the loops there."""
+    def _loading_seconds(self, found: list[Way], ready: Way, geometry: Geometry) -> float:
+        """Give what is left of the price of loading the compiled loops, to which all layers add what they miss."""
         compiler = self._backend.compiler
-        return compiler.loading_seconds if compiler and self._is_compiled(way, geometry) else 0.0
+        if compiler is None or compiler.loaded:
+            return 0.0
+        compiled = next((way for way in found if self._is_compiled(way, geometry)), ready)
+        return compiler.miss(ready.seconds - compiled.seconds)
 
     def _fits(self, way: Way) -> bool:
         return self._budget.fits(way.spectra_bytes - self._held_bytes)
@@ -264,9 +276,11 @@ class Convolution:
         return self._spectra[way.key]
 
     def _candidates(self, pictures: int, geometry: Geometry) -> list[Way]:
-        key = (pictures, geometry.height, geometry.width)
+        compiler = self._backend.compiler
+        loaded = compiler is not None and compiler.loaded
+        key = (pictures, geometry.height, geometry.width, self._panel_width, loaded)
         if key not in self._ways:
-            found = ways(geometry, pictures, self._rates, self._panel_width)
+            found = ways(geometry, pictures, self._rates, self._panel_width, loaded=loaded)
             if self.method != "auto":
                 wanted = [way for way in found if way.method.startswith(self.method)]
                 found = wanted + [way for way in found if way.method == "gemm" and way not in wanted]

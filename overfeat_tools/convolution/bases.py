@@ -63,7 +63,10 @@ def compiled_basis(method: str, geometry: Geometry, size: int, compiler: Compile
 
 
 def _cook_toom(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis:
-    evaluate_input, evaluate_kernel, interpolate = cooktoom.matrices(size, geometry.kernel_height)
+    # Rounded as they will be used: the last bits of their derivation, which BLAS may change, make no other function.
+    evaluate_input, evaluate_kernel, interpolate = (
+        matrix.astype(np.float32).astype(np.float64) for matrix in cooktoom.matrices(size, geometry.kernel_height)
+    )
     return CompiledBasis(
         cooktoom.on_both_axes(evaluate_kernel)[None, None],
         lambda: tiles.evaluator(compiler, evaluate_input),

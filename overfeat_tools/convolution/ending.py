@@ -1,6 +1,6 @@
 """What follows a convolution's sums: the maximum of squares, the bias, the rectifier.
 
-The maximum commutes with adding a bias and with the rectifier, exactly, in floating point too: both
+The maximum commutes with adding a bias and with the rectifier, exactly, in floating point too (nan aside): both
 never turn a larger value into a smaller one.  So it is taken first, and only what is left is added to and rectified.
 """
 

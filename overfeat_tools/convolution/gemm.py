@@ -73,7 +73,8 @@ def convolve(
 def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
     """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
     few = columns.shape[1] == 1
-    if backend.compiler and backend.compiler.loaded and not few:
+    in_rows = kernels.strides[1] == FLOAT_BYTES
+    if backend.compiler and backend.compiler.loaded and in_rows and not few:
         _multiply_compiled(kernels, columns, out, backend, finish)
         return
     blocks = row_blocks(len(kernels), columns.shape[1], backend)
@@ -101,7 +102,7 @@ def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend:
     def multiply_some(number: int) -> None:
         some = blocks[number]
         rows = some.stop - some.start
-        places = np.arange(rows, dtype=np.int64) * taps
+        places = np.arange(rows, dtype=np.int64) * (kernels.strides[0] // FLOAT_BYTES)
         target = out[some] if whole else backend.thread_scratch("products", (rows, count * width), np.float32)
         Products(kernels[some][None], places, what, panels[None], target[None]).compute(slice(0, count), backend)
         if not whole:

@@ -57,7 +57,7 @@ def panelled(matrix: FloatArray, backend: Backend) -> FloatArray:
     assert backend.compiler is not None  # noqa: S101 -- the caller asks for panels only where there is one
     terms, columns = matrix.shape
     width = min(panel_width(backend.compiler), -(-columns // backend.compiler.lanes) * backend.compiler.lanes)
-    if columns == width:
+    if columns == width and matrix.flags.c_contiguous:
         return matrix[None]
     panels: FloatArray = backend.scratch("panels", (panel_count(columns, width), terms, width), np.float32)
 

@@ -131,10 +131,13 @@ class Way:
         return self.method, self.size
 
 
-def ways(geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0) -> list[Way]:
+def ways(
+    geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0, *, loaded: bool = True
+) -> list[Way]:
     """List every way to compute this convolution on a batch, the cheapest first.
 
-    `panel_width` is that of the compiled product, 0 where there is none.
+    `panel_width` is that of the compiled product, 0 where there is none.  `loaded` tells whether it is there already,
+    so that gemm uses it, too.
     """
     found = [("gemm", _NO_TILES)]
     if geometry.kernels * geometry.taps * FLOAT_BYTES <= _SMALL_KERNELS_BYTES:
@@ -145,7 +148,10 @@ def ways(geometry: Geometry, pictures: int, rates: Rates, panel_width: int = 0) 
         found += [("fft", size) for size in fourier_sizes(geometry)]
         found += [("cook-toom", (n, n)) for n in cook_toom_sizes(geometry)]
     return sorted(
-        (estimate(method, size, geometry, pictures, rates, panel_width) for method, size in found),
+        (
+            estimate(method, size, geometry, pictures, rates, panel_width if loaded or method != "gemm" else 0)
+            for method, size in found
+        ),
         key=lambda way: way.seconds,
     )
 
