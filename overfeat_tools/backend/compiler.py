@@ -235,8 +235,9 @@ def _read(path: Path) -> bytes | None:
     """Read kept object code; none that another user may have written, and none that was cut off.
 
     It is the open file that is looked at: whoever may write in the folder can exchange it, but not own it as this user.
+    He could link to another file of the user's, so links are not followed.
     """
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), open(path, "rb", opener=_without_following) as file:  # noqa: PTH123 -- for the opener
         status = os.fstat(file.fileno())
         if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
             return None
@@ -244,6 +245,10 @@ def _read(path: Path) -> bytes | None:
         digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
         return code if _signed(path, code) == digest else None
     return None
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _signed(path: Path, code: bytes) -> bytes:

@@ -172,11 +172,16 @@ def run(
                 cli.say(program, line)
 
 
+def _loops(backend: Backend) -> str:
+    compiler = backend.compiler
+    return f", loops compiled for vectors of {compiler.lanes}" if compiler and compiler.loaded else ""
+
+
 def _summary(this: Run) -> list[str]:
     whole = this.seconds["whole"]
     network = this.network
     lines = [
-        f"{network.topology.name} on {network.backend}",
+        f"{network.topology.name} on {network.backend}{_loops(network.backend)}",
         f"pictures answered: {this.answered} in {whole:.2f} s, {this.answered / whole:.1f} a second",
         f"batches: {this.batches}; pictures failed: {this.failed}",
         "seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in this.seconds.items()),
