@@ -237,7 +237,7 @@ def _read(path: Path) -> bytes | None:
     It is the open file that is looked at: whoever may write in the folder can exchange it, but not own it as this user.
     He could link to another file of the user's, so links are not followed.
     """
-    with contextlib.suppress(OSError), open(path, "rb", opener=_without_following) as file:  # noqa: PTH123 -- for the opener
+    with contextlib.suppress(OSError), open(path, "rb", opener=_without_following) as file:
         status = os.fstat(file.fileno())
         if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
             return None

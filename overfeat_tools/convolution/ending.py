@@ -51,7 +51,13 @@ class Ending:
         pictures, height, width, kernels = x.shape
         y = np.empty((pictures, height // squares, width // squares, kernels), np.float32)
         nothing = Ending(np.zeros(kernels, np.float32), None, self.backend)
-        self.backend.share(lambda number: nothing.finish(x[number], y[number], slice(0, kernels), squares), pictures)
+        parts = self.backend.pieces(y.shape[1])
+
+        def pool_some(number: int) -> None:
+            picture, rows = number // len(parts), parts[number % len(parts)]
+            nothing.finish(x[picture, rows.start * squares :], y[picture, rows], slice(0, kernels), squares)
+
+        self.backend.share(pool_some, pictures * len(parts))
         return y
 
     def finish(self, sums: FloatArray, y: FloatArray, kernels: slice, squares: int) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
+from overfeat_tools.convolution.kernels import dots
+from overfeat_tools.convolution.kernels.dots import dotter
 from overfeat_tools.convolution.panels import Products, panelled, runs
 from overfeat_tools.convolution.product import multiply, row_blocks
 
@@ -73,10 +75,13 @@ def convolve(
 def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
     """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
     few = columns.shape[1] == 1
-    in_rows = kernels.strides[1] == FLOAT_BYTES
-    if backend.compiler and backend.compiler.loaded and in_rows and not few:
-        _multiply_compiled(kernels, columns, out, backend, finish)
-        return
+    if backend.compiler and backend.compiler.loaded and kernels.strides[1] == FLOAT_BYTES:
+        if not few:
+            _multiply_compiled(kernels, columns, out, backend, finish)
+            return
+        if len(kernels) % dots.ROWS == kernels.shape[1] % dots.step(backend.compiler) == 0:
+            _multiply_column(kernels, columns, out, backend, finish)
+            return
     blocks = row_blocks(len(kernels), columns.shape[1], backend)
     terms = backend.at_once(_TERMS_OF_ONE_COLUMN if few else _TERMS)
 
@@ -110,6 +115,24 @@ def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend:
         finish(out[some], some)
 
     backend.share(multiply_some, len(blocks))
+
+
+def _multiply_column(kernels: Array, column: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
+    """Do so with a single column, as fast as the kernels can be read from memory."""
+    assert backend.compiler is not None  # noqa: S101 -- the caller has looked
+    multiply_some = dotter(backend.compiler)
+    x, y = np.ascontiguousarray(column), np.empty(len(kernels), np.float32)
+    blocks = backend.pieces(len(kernels) // dots.ROWS)
+
+    def multiply_rows(number: int) -> None:
+        some = slice(blocks[number].start * dots.ROWS, blocks[number].stop * dots.ROWS)
+        rows, target = kernels[some], y[some]
+        stride = kernels.strides[0] // FLOAT_BYTES
+        multiply_some(target.ctypes.data, rows.ctypes.data, stride, x.ctypes.data, rows.shape[1], len(rows))
+        out[some, 0] = target
+        finish(out[some], some)
+
+    backend.share(multiply_rows, len(blocks))
 
 
 def _rows_at_once(geometry: Geometry, pictures: int, columns_bytes: int = _COLUMNS_BYTES) -> int:

@@ -13,7 +13,7 @@ short runs: runs of N pictures go at N / (N + half_run) of the rate.
 The compiled ways (`direct.py`, `fused.py`; where the backend has a compiler) have a model of their own.  Their products
 run at one rate whatever their shape; reading the kernels from memory goes on beside that, though not quite,
 
-    product      max(computing, reading) + min(computing, reading) / 3
+    product      max(computing, reading) + min(computing, reading) / 6
     tiles        bytes of spectra and products, written and read / their rate
     rounds       a time for each round of tiles, for handing the work to the threads
 
@@ -53,7 +53,7 @@ class Rates:
     complex_product_flops: float = 210e9
     half_columns: float = 35.0
     half_complex_columns: float = 18.0
-    memory_bytes: float = 31e9
+    memory_bytes: float = 35e9
     unfold_bytes: float = 1.6e9
     copy_bytes: float = 14.5e9
     half_run: float = 0.9
@@ -290,7 +290,7 @@ def _fused(
 
 def _compiled_product(flops: float, kernel_bytes: float, rates: Rates) -> float:
     computing, reading = flops / rates.compiled_flops, kernel_bytes / rates.memory_bytes
-    return max(computing, reading) + min(computing, reading) / 3
+    return max(computing, reading) + min(computing, reading) / 6
 
 
 def _product(flops: float, columns: int, kernel_bytes: int, rates: Rates, *, complex_: bool = False) -> float:

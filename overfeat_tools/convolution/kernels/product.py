@@ -12,8 +12,9 @@ loaded, and each column's input is spread over a vector.  That keeps both multip
 (12 columns because 24 + 2 + 1 vectors fit in 32 registers; 6 where there are 16), asks for 10 bytes a cycle of
 the panel, and wants nothing of the inputs but that neighbours follow each other.
 
-The panel is used once for each block of columns.  For the first it comes from memory, and is asked for a few
-kilobytes ahead; for the others from the second-level cache.  Columns are shared out evenly: 16 are two blocks of 8.
+The panel is used once for each block of columns, and after the first comes from the second-level cache.  Meanwhile
+each block asks for its part of the next panel, so that reading the kernels from memory goes on beside all of the
+computing; a single block asks a few kilobytes ahead.  Columns are shared out evenly: 16 are two blocks of 8.
 
 Each sum of `group` runs is rounded by itself and then added to the output, for accuracy.
 """
@@ -27,7 +28,7 @@ VECTORS = 2
 _UNROLLED = 4
 _AHEAD_FLOATS = 2048
 
-_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 5)
+_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 4, "pointer", "integer")
 _WHOLE = (
     "pointer", "integer", "integer", "pointer", *["integer"] * 3, "pointer", "integer", "table", "integer", "table",
     *["integer"] * 4,
@@ -77,9 +78,12 @@ def _write(compiler: Compiler, module: Value, name: str, vectors: int) -> None:
         with routine.loop(integer(0), count) as block:
             column = code.load(place)
             this = code.add(least, code.zext(code.icmp_signed("<", block, wider), routine.integer_type))
-            ahead = code.select(code.icmp_signed("==", block, integer(0)), integer(_AHEAD_FLOATS), integer(0))
+            # What to ask for meanwhile: each block its part of the next panel, or a single one what it needs soon.
+            part = at(panel, panel_floats, code.mul(block, code.sdiv(panel_floats, count)))
+            alone = code.icmp_signed("==", count, integer(1))
+            wanted = code.select(alone, at(panel, _AHEAD_FLOATS), part), code.sdiv(integer(width), count)
             outputs = at(target, code.mul(column, stride))
-            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *sums, add, ahead]
+            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *sums, add, *wanted]
             done = routine.function.append_basic_block()
             cases = code.switch(this, done)
             for columns_of_block, function in blocks.items():
@@ -105,9 +109,9 @@ class _Block:
         """Write the function and give it."""
         routine = self._routine
         code, integer, at = routine.code, routine.integer, routine.at
-        out, stride, panel, x, columns, runs, run_count, length, group, add, ahead = routine.arguments
+        out, stride, panel, x, columns, runs, run_count, length, group, add, wanted, wanted_step = routine.arguments
         inputs = [at(x, code.load(at(columns, column))) for column in range(len(self._sums))]
-        weights = routine.variable(panel)
+        weights, wanted = routine.variable(panel), routine.variable(wanted)
         with routine.loop(integer(0), run_count, group) as first:
             for total in (total for column_sums in self._sums for total in column_sums):
                 code.store(routine.zero, total)
@@ -119,19 +123,28 @@ class _Block:
                 whole = code.and_(length, integer(-_UNROLLED))
                 for start, stop, unrolled in ((integer(0), whole, _UNROLLED), (whole, length, 1)):
                     with routine.loop(start, stop, unrolled) as term:
-                        self._steps(weights, [at(place, term) for place in places], unrolled, ahead)
+                        self._steps(weights, [at(place, term) for place in places], unrolled)
+                        self._ask(wanted, wanted_step, unrolled)
             self._add_up(out, stride, code.icmp_signed("==", code.or_(first, add), integer(0)))
         routine.end()
         return routine.function
 
-    def _steps(self, weights: Value, places: list[Value], count: int, ahead: Value) -> None:
+    def _ask(self, wanted: Value, step: Value, count: int) -> None:
+        """Write the asking for what is wanted, as many lines as some terms can fill, and move on in it."""
+        routine, code = self._routine, self._routine.code
+        place = code.load(wanted)
+        for _ in range(count):
+            for vector in range(self._vectors):
+                routine.prefetch(routine.at(place, vector * routine.lanes))
+            place = routine.at(place, step)
+        code.store(place, wanted)
+
+    def _steps(self, weights: Value, places: list[Value], count: int) -> None:
         """Write some terms of all sums, and move on in the panel."""
         routine, code, at = self._routine, self._routine.code, self._routine.at
         here = code.load(weights)
         for number in range(count):
             pieces = [at(here, number * self._width + vector * routine.lanes) for vector in range(self._vectors)]
-            for piece in pieces:
-                routine.prefetch(at(piece, ahead))
             kernels = [routine.load(piece) for piece in pieces]
             for place, column_sums in zip(places, self._sums, strict=True):
                 value = routine.spread(code.load(at(place, number)))

@@ -146,6 +146,18 @@ class Routine:
         )
         return self.code.call(fma, [a, b, c])
 
+    def total(self, vector: Value) -> Value:
+        """Give the sum of a vector's floats, added up in halves."""
+        code, width = self.code, self.lanes
+        while width > 1:
+            width //= 2
+            other = [lane ^ width for lane in range(self.lanes)]
+            nothing = self.ir.Constant(self.vector_type, self.ir.Undefined)
+            vector = code.fadd(
+                vector, code.shuffle_vector(vector, nothing, self.ir.Constant(self._bits_type, other))
+            )
+        return code.extract_element(vector, self.ir.Constant(self.ir.IntType(32), 0))
+
     def prefetch(self, pointer: Value) -> None:
         """Bring what lies there into the cache, without waiting for it; there may be nothing."""
         ir, word = self.ir, self.ir.IntType(32)
