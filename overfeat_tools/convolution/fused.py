@@ -20,7 +20,7 @@ from overfeat_tools.convolution.panels import Products, panel_count, panel_width
 from overfeat_tools.convolution.tiles import Tiling
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
-_ROUND_BYTES = 16 << 20
+_ROUND_BYTES = 32 << 20
 _MOST_ROUND_BYTES = 192 << 20
 
 # Between one element and the next, so that the elements of a tile don't compete for the same lines of a cache.
@@ -101,7 +101,9 @@ class FusedTiles:
         squares : int
             Take the maximum of squares of so many outputs a side; the tiling must hold them.
         """
-        for tiles in stretches(self.tiling.count * len(x), self._tiles_at_once):
+        count = self.tiling.count * len(x)
+        rounds = -(-count // self._tiles_at_once)
+        for tiles in stretches(count, -(-count // rounds)):
             spectra = self._evaluate(x, tiles)
             products = self._multiply(spectra, kernels)
             self._interpolate(products, y, tiles, ending, squares)
