@@ -185,12 +185,16 @@ def test_sums_in_pieces(groups: int, cpu: CpuBackend, monkeypatch: pytest.Monkey
 
 
 def test_that_small_caches_make_pieces(cpu: CpuBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the test above would see one piece only."""
+    """Else the test above would see one piece only, as so few columns do that a panel passes but once."""
     assert cpu.compiler is not None
     empty = np.zeros(0, np.float32)
-    products = Products(empty, empty, runs((0,), 1100), empty.reshape(1, 1, 0, 16), empty)
     monkeypatch.setattr(cpu, "cache_bytes", 0)
-    pieces = products._pieces(16, cpu)  # noqa: SLF001 -- what decides
+    few, many = (
+        Products(empty, np.zeros(columns, np.int64), runs((0,), 1100), empty.reshape(1, 1, 0, 16), empty)
+        for columns in (3, 14)
+    )
+    assert few._pieces(16, cpu) == [slice(0, 5)]  # noqa: SLF001 -- what decides
+    products, pieces = many, many._pieces(16, cpu)  # noqa: SLF001
     assert len(pieces) == 5
     assert [piece.start for piece in pieces[1:]] == [piece.stop for piece in pieces[:-1]]
     assert pieces[-1].stop == len(products.runs.offsets)

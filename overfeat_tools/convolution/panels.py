@@ -12,7 +12,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
-from overfeat_tools.convolution.kernels.product import multiplier, panel_width
+from overfeat_tools.convolution.kernels.product import block_columns, multiplier, panel_width
 
 # Products added up in registers; the sums of so many are then added to each other.
 _TERMS = 256
@@ -129,6 +129,9 @@ class Products:
 
     def _pieces(self, width: int, backend: Backend) -> list[slice]:
         """Cut the sums so that the part of a panel that they take stays in the cache while all columns use it."""
+        assert backend.compiler is not None  # noqa: S101 -- as above
+        if len(self.columns) <= block_columns(backend.compiler):
+            return [slice(0, len(self.runs.offsets))]
         group_floats = self.runs.group * self.runs.length * width
         groups = max(1, backend.cache_bytes // (2 * FLOAT_BYTES * group_floats))
         return stretches(len(self.runs.offsets), groups * self.runs.group)

@@ -41,6 +41,9 @@ FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 _SMALL_KERNELS_BYTES = 1 << 20
 
 
+# What a panel of one vector costs of one of two.
+_ONE_VECTOR = 0.75
+
 # Kernels at least so large are worth compiled Fourier tiles.
 _LEAST_FUSED_FOURIER = 5
 
@@ -229,8 +232,9 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> 
     if columns == 1:  # a matrix times a vector: reading is all there is to it
         seconds = kernel_bytes / rates.memory_bytes
     elif panel_width:
-        panels = -(-columns // panel_width)
-        seconds = _compiled_product(flops * panels * panel_width / columns, kernel_bytes, rates)
+        # Whole panels are computed; one of a single vector at two thirds of the rate.
+        computed = -(-columns // panel_width) if columns > panel_width // 2 else _ONE_VECTOR
+        seconds = _compiled_product(flops * computed * panel_width / columns, kernel_bytes, rates)
     else:
         seconds = _product(flops, columns, kernel_bytes, rates)
     return Way("gemm", _NO_TILES, seconds + unfolded / rates.unfold_bytes, 0.0, 0)

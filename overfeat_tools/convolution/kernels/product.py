@@ -40,6 +40,11 @@ def panel_width(compiler: Compiler) -> int:
     return VECTORS * compiler.lanes
 
 
+def block_columns(compiler: Compiler) -> int:
+    """Give the most columns of a block, which use a panel at once."""
+    return compiler.registers * 3 // 4 // VECTORS
+
+
 def multiplier(compiler: Compiler, width: int) -> Compiled:
     """Give the product, compiled, for panels of one vector or two.
 
@@ -57,7 +62,7 @@ def multiplier(compiler: Compiler, width: int) -> Compiled:
 
 
 def _write(compiler: Compiler, module: Value, name: str, vectors: int) -> None:
-    most = compiler.registers * 3 // 4 // VECTORS
+    most = block_columns(compiler)
     blocks = {columns: _Block(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
     routine = Routine(compiler, module, name, _WHOLE)
     code, integer, at = routine.code, routine.integer, routine.at
