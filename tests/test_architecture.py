@@ -47,8 +47,7 @@ ALLOWED = {
     "convolution.product": {"backend", "convolution.geometry"},
     "convolution.pooling": {"backend"},
     "convolution.gemm": {
-        "backend", "convolution.geometry", "convolution.kernels", "convolution.kernels.dots", "convolution.panels",
-        "convolution.product",
+        "backend", "convolution.geometry", "convolution.kernels.dots", "convolution.panels", "convolution.product",
     },
     "convolution.rows": {"backend", "convolution.geometry", "convolution.pooling"},
     "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles", "convolution.transform"},

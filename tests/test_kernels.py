@@ -26,7 +26,7 @@ from overfeat_tools.backend import Compiled, Compiler, CpuBackend
 from overfeat_tools.backend.compiler import open_compiler
 from overfeat_tools.convolution import Convolution, Geometry, bases, cooktoom, gemm
 from overfeat_tools.convolution.ending import Ending, rectify
-from overfeat_tools.convolution.kernels import fourier, tiles
+from overfeat_tools.convolution.kernels import dots, fourier, tiles
 from overfeat_tools.convolution.panels import Products, Runs, panelled, runs
 from overfeat_tools.convolution.plan import is_fused
 from tests import reference
@@ -255,6 +255,41 @@ def test_products_keep_what_is_no_number(cpu: CpuBackend) -> None:
     expected = np.full((14, width), 5.0)
     expected[[0, 6, 13]] = [[np.inf], [np.nan], [-np.inf]]
     np.testing.assert_array_equal(out[0], expected)
+
+
+def check_dots(
+    cpu: CpuBackend, columns: int, terms: int, *, rows: int = 8, gap: int = 5, put: Put = np.copy
+) -> None:  # fmt: skip
+    """Compare a matrix times some columns with the definition; the rows of the matrix have gaps between them."""
+    assert cpu.compiler is not None
+    matrix = put(whole_numbers((rows, terms + gap), 1))
+    x, out = put(whole_numbers((columns, terms), 2)), put(nothing((rows + bool(gap), columns)))
+    multiply = dots.dotter(cpu.compiler, columns)
+    multiply(out.ctypes.data, matrix.ctypes.data, matrix.shape[1], x.ctypes.data, terms, rows)
+    np.testing.assert_array_equal(out[:rows], matrix[:, :terms].astype(np.float64) @ x.T)
+    assert np.isnan(out[rows:]).all()
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_a_matrix_times_a_few_columns(columns: int, cpu: CpuBackend) -> None:
+    assert cpu.compiler is not None
+    step = dots.step(cpu.compiler)
+    for terms in (step, 3 * step, 4096, 4096 + step, 3 * 4096 - step):
+        for put in (np.copy, unaligned):
+            check_dots(cpu, columns, terms, put=put)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("kernels", "channels"), [(8, 64), (6, 64), (8, 60), (1000, 96)])
+def test_classifiers_of_a_few_pictures(columns: int, kernels: int, channels: int, cpu: CpuBackend) -> None:
+    """Whether the sizes suit the loops for few columns or not."""
+    assert cpu.compiler is not None
+    cpu.compiler.loaded = True
+    weight, bias, x = random((kernels, channels, 3, 3), 1), random((kernels,), 2), random((columns, channels, 3, 3), 3)
+    convolution = Convolution(weight, bias, backend=cpu, method="gemm")
+    with cpu.computing():
+        assert_close(convolution(x), reference.convolve(x, weight, bias))
+    assert set(convolution.used) == {"gemm"}
 
 
 def test_runs() -> None:
@@ -763,6 +798,8 @@ def guarded_cases(compiler: Compiler, put: Put) -> Iterator[tuple[str, Callable[
         for starts, step in (((0,), None), ((0, length + 3), 1)):
             case = partial(check_product, cpu, columns, starts, length, (2, 2, vectors), step=step, gap=0, put=put)
             yield f"product {columns} {starts} {length} {vectors}", case
+    for columns, terms in itertools.product((1, 4), (dots.step(compiler), 4096 + dots.step(compiler))):
+        yield f"dots {columns} {terms}", partial(check_dots, cpu, columns, terms, gap=0, put=put)
     for basis in BASES:
         for cut, padding in itertools.product(cuts(basis.outputs), (0, 2)):
             case = partial(check_evaluator, basis, compiler, cut, padding=padding, gap=0, put=put)

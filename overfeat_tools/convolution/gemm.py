@@ -15,7 +15,6 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
 from overfeat_tools.convolution.kernels import dots
-from overfeat_tools.convolution.kernels.dots import dotter
 from overfeat_tools.convolution.panels import Products, panelled, runs
 from overfeat_tools.convolution.product import multiply, row_blocks
 
@@ -74,16 +73,17 @@ def convolve(
 
 def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
     """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
-    few = columns.shape[1] == 1
-    if backend.compiler and backend.compiler.loaded and kernels.strides[1] == FLOAT_BYTES:
-        if not few:
+    compiler = backend.compiler
+    if compiler and compiler.loaded and kernels.strides[1] == FLOAT_BYTES:
+        whole = len(kernels) % dots.ROWS == kernels.shape[1] % dots.step(compiler) == 0
+        if whole and columns.shape[1] <= dots.most_columns(compiler):
+            _multiply_few(kernels, columns, out, backend, finish)
+            return
+        if columns.shape[1] > 1:
             _multiply_compiled(kernels, columns, out, backend, finish)
             return
-        if len(kernels) % dots.ROWS == kernels.shape[1] % dots.step(backend.compiler) == 0:
-            _multiply_column(kernels, columns, out, backend, finish)
-            return
     blocks = row_blocks(len(kernels), columns.shape[1], backend)
-    terms = backend.at_once(_TERMS_OF_ONE_COLUMN if few else _TERMS)
+    terms = backend.at_once(_TERMS_OF_ONE_COLUMN if columns.shape[1] == 1 else _TERMS)
 
     def multiply_some(number: int) -> None:
         some = blocks[number]
@@ -117,11 +117,12 @@ def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend:
     backend.share(multiply_some, len(blocks))
 
 
-def _multiply_column(kernels: Array, column: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
-    """Do so with a single column, as fast as the kernels can be read from memory."""
+def _multiply_few(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
+    """Do so with a few columns, as fast as the kernels can be read from memory."""
     assert backend.compiler is not None  # noqa: S101 -- the caller has looked
-    multiply_some = dotter(backend.compiler)
-    x, y = np.ascontiguousarray(column), np.empty(len(kernels), np.float32)
+    count = columns.shape[1]
+    multiply_some = dots.dotter(backend.compiler, count)
+    x, y = np.ascontiguousarray(columns.T), np.empty((len(kernels), count), np.float32)
     blocks = backend.pieces(len(kernels) // dots.ROWS)
 
     def multiply_rows(number: int) -> None:
@@ -129,7 +130,7 @@ def _multiply_column(kernels: Array, column: Array, out: FloatArray, backend: Ba
         rows, target = kernels[some], y[some]
         stride = kernels.strides[0] // FLOAT_BYTES
         multiply_some(target.ctypes.data, rows.ctypes.data, stride, x.ctypes.data, rows.shape[1], len(rows))
-        out[some, 0] = target
+        out[some] = target
         finish(out[some], some)
 
     backend.share(multiply_rows, len(blocks))

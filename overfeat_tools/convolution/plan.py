@@ -41,6 +41,9 @@ FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 _SMALL_KERNELS_BYTES = 1 << 20
 
 
+# Products of so few columns have loops of their own, where any are compiled.
+_FEW_COLUMNS = 2
+
 # What a panel of one vector costs of one of two.
 _ONE_VECTOR = 0.75
 
@@ -229,7 +232,7 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> 
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
     unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
     flops = 2.0 * geometry.multiply_adds * pictures
-    if columns == 1:  # a matrix times a vector: reading is all there is to it
+    if columns == 1 or (panel_width and columns <= _FEW_COLUMNS):  # reading is all there is to it
         seconds = kernel_bytes / rates.memory_bytes
     elif panel_width:
         # Whole panels are computed; one of a single vector at two thirds of the rate.

@@ -118,8 +118,7 @@ class _Block:
         inputs = [at(x, code.load(at(columns, column))) for column in range(len(self._sums))]
         weights, wanted = routine.variable(panel), routine.variable(wanted)
         with routine.loop(integer(0), run_count, group) as first:
-            for total in (total for column_sums in self._sums for total in column_sums):
-                code.store(routine.zero, total)
+            routine.clear(total for column_sums in self._sums for total in column_sums)
             end = code.add(first, group)
             last = code.select(code.icmp_signed("<", end, run_count), end, run_count)
             with routine.loop(first, last) as run:

@@ -3,7 +3,7 @@
 Loops count in variables on the stack, as does whatever changes; the compiler turns them into registers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,11 @@ class Routine:
         """Make variables that hold a vector each, of no value yet."""
         with self.code.goto_entry_block():
             return [self.code.alloca(self.vector_type) for _ in range(count)]
+
+    def clear(self, variables: Iterable[Value]) -> None:
+        """Make vectors zero."""
+        for variable in variables:
+            self.code.store(self.zero, variable)
 
     def array(self, kind: Value, count: int) -> Value:
         """Make an array of values of a type, of no value yet; gives the place of the first."""
