@@ -24,20 +24,20 @@ ALLOWED = {
     "backend.cpu": {"backend.arrays", "backend.compiler"},
     "backend.cuda": {"backend.arrays", "errors"},
     "backend": {"backend.arrays", "backend.compiler", "backend.cpu", "backend.cuda", "errors"},
-    "convolution.kernels": set(),
-    "convolution.kernels.routine": {"backend"},
-    "convolution.kernels.product": {"backend", "convolution.kernels.routine"},
-    "convolution.kernels.dots": {"backend", "convolution.kernels.routine"},
-    "convolution.kernels.finish": {"backend", "convolution.kernels.routine"},
-    "convolution.kernels.tiles": {"backend", "convolution.kernels.routine"},
-    "convolution.kernels.fourier": {"backend", "convolution.kernels.routine", "convolution.kernels.tiles"},
+    "convolution.loops": set(),
+    "convolution.loops.routine": {"backend"},
+    "convolution.loops.product": {"backend", "convolution.loops.routine"},
+    "convolution.loops.dots": {"backend", "convolution.loops.routine"},
+    "convolution.loops.finish": {"backend", "convolution.loops.routine"},
+    "convolution.loops.tiles": {"backend", "convolution.loops.routine"},
+    "convolution.loops.fourier": {"backend", "convolution.loops.routine", "convolution.loops.tiles"},
     "convolution.geometry": {"backend"},
-    "convolution.panels": {"backend", "convolution.geometry", "convolution.kernels.product"},
-    "convolution.ending": {"backend", "convolution.geometry", "convolution.kernels.finish"},
+    "convolution.panels": {"backend", "convolution.geometry", "convolution.loops.product"},
+    "convolution.ending": {"backend", "convolution.geometry", "convolution.loops.finish"},
     "convolution.direct": {"backend", "convolution.ending", "convolution.geometry", "convolution.panels"},
     "convolution.bases": {
-        "backend", "convolution.cooktoom", "convolution.geometry", "convolution.kernels.fourier",
-        "convolution.kernels.tiles",
+        "backend", "convolution.cooktoom", "convolution.geometry", "convolution.loops.fourier",
+        "convolution.loops.tiles",
     },
     "convolution.fused": {
         "backend", "convolution.bases", "convolution.ending", "convolution.geometry", "convolution.panels",
@@ -47,7 +47,7 @@ ALLOWED = {
     "convolution.product": {"backend", "convolution.geometry"},
     "convolution.pooling": {"backend"},
     "convolution.gemm": {
-        "backend", "convolution.geometry", "convolution.kernels.dots", "convolution.panels", "convolution.product",
+        "backend", "convolution.geometry", "convolution.loops.dots", "convolution.panels", "convolution.product",
     },
     "convolution.rows": {"backend", "convolution.geometry", "convolution.pooling"},
     "convolution.fourier": {"backend", "convolution.geometry", "convolution.tiles", "convolution.transform"},
@@ -57,7 +57,7 @@ ALLOWED = {
     },
     "convolution.plan": {
         "convolution.bases", "convolution.cooktoom", "convolution.direct", "convolution.fused", "convolution.gemm",
-        "convolution.geometry", "convolution.kernels.product", "convolution.tiles",
+        "convolution.geometry", "convolution.loops.product", "convolution.tiles",
     },
     "convolution": {
         "backend", "convolution.cooktoom", "convolution.direct", "convolution.ending", "convolution.fourier",
@@ -114,7 +114,7 @@ DOORS = {
 NUMPY = {
     "backend.arrays", "backend.cpu", "backend.cuda", "convolution", "convolution.bases", "convolution.cooktoom",
     "convolution.direct", "convolution.ending", "convolution.fit", "convolution.fourier", "convolution.fused",
-    "convolution.gemm", "convolution.kernels.tiles", "convolution.panels", "convolution.plan", "convolution.pooling",
+    "convolution.gemm", "convolution.loops.tiles", "convolution.panels", "convolution.plan", "convolution.pooling",
     "convolution.rows", "convolution.transform", "image", "inspection", "layers", "network", "output", "pipeline",
     "pnm", "weights",
 }  # fmt: skip

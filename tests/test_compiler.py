@@ -1,6 +1,6 @@
 """Machine code made while the programs run: kept for the next run, trusted only if it is ours, never needed.
 
-What is compiled here is one short loop; those that compute are tested in `test_kernels.py`.
+What is compiled here is one short loop; those that compute are tested in `test_loops.py`.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ import pytest
 from overfeat_tools.backend import Compiler, CpuBackend
 from overfeat_tools.backend import compiler as under_test
 from overfeat_tools.backend.compiler import open_compiler
-from overfeat_tools.convolution.kernels.finish import finisher
-from overfeat_tools.convolution.kernels.routine import Routine
+from overfeat_tools.convolution.loops.finish import finisher
+from overfeat_tools.convolution.loops.routine import Routine
 from tests.test_convolution import error_of, layer
 
 ROOT = Path(__file__).parent.parent
@@ -37,10 +37,10 @@ NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
-def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the folder where code is kept, in a cache folder that is not there yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "overfeat" / "kernels"
+    return tmp_path / "cache" / "overfeat" / "loops"
 
 
 @pytest.fixture
@@ -111,28 +111,28 @@ def unprivileged() -> Iterator[None]:
 # What is kept.
 
 
-def test_the_first_use_keeps_the_code(new: Callable[[], Compiler], kernels: Path, compiled: list[str]) -> None:
+def test_the_first_use_keeps_the_code(new: Callable[[], Compiler], loops: Path, compiled: list[str]) -> None:
     """For the user alone, whatever the umask: another one who could write it could run anything."""
     before = os.umask(0)
     try:
         assert scaled(new()) == 6.0
     finally:
         os.umask(before)
-    path = only_file(kernels)
+    path = only_file(loops)
     assert path.name.startswith("scale-")
     assert path.suffix == ".o"
-    assert (mode(path), mode(kernels), len(compiled)) == (0o600, 0o700, 1)
+    assert (mode(path), mode(loops), len(compiled)) == (0o600, 0o700, 1)
 
 
 def test_the_second_run_compiles_nothing(
-    new: Callable[[], Compiler], kernels: Path, monkeypatch: pytest.MonkeyPatch
+    new: Callable[[], Compiler], loops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert scaled(new()) == 6.0
-    kept = only_file(kernels).read_bytes()
+    kept = only_file(loops).read_bytes()
     monkeypatch.setattr(Compiler, "_compile", lambda *_: pytest.fail("compiled"))
     monkeypatch.setattr(under_test, "_keep", lambda *_: pytest.fail("written"))
     assert scaled(new()) == 6.0
-    assert only_file(kernels).read_bytes() == kept
+    assert only_file(loops).read_bytes() == kept
 
 
 def test_a_function_is_made_once(
@@ -174,27 +174,27 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_is_damaged_is_compiled_anew(
-    damage: str, new: Callable[[], Compiler], kernels: Path, compiled: list[str]
+    damage: str, new: Callable[[], Compiler], loops: Path, compiled: list[str]
 ) -> None:
     """And replaced: the run after that finds it whole."""
     assert scaled(new()) == 6.0
-    path = only_file(kernels)
+    path = only_file(loops)
     whole = path.read_bytes()
     path.write_bytes(DAMAGE[damage](whole))
     assert scaled(new()) == 6.0
     assert len(compiled) == 2
-    assert only_file(kernels) == path
+    assert only_file(loops) == path
     assert path.read_bytes() == whole
     assert scaled(new()) == 6.0
     assert len(compiled) == 2
 
 
-def planted(kernels: Path) -> Path:
+def planted(loops: Path) -> Path:
     """Put code that gives 15, whole and intact, where that which gives 6 was kept; give its file."""
     files: dict[float, Path] = {}
     for factor in (2.0, 5.0):
         assert scaled(open_compiler(), factor) == 3 * factor  # type: ignore[arg-type]
-        files[factor] = next(path for path in kernels.iterdir() if path not in files.values())
+        files[factor] = next(path for path in loops.iterdir() if path not in files.values())
     code = files[5.0].read_bytes()[32:]
     files[5.0].unlink()
     path = files[2.0]
@@ -202,32 +202,32 @@ def planted(kernels: Path) -> Path:
     return path
 
 
-def test_planted_code_would_run(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_planted_code_would_run(new: Callable[[], Compiler], loops: Path) -> None:
     """Else the tests below would show nothing."""
-    planted(kernels)
+    planted(loops)
     assert scaled(new()) == 15.0
 
 
 @pytest.mark.parametrize("permissions", [0o620, 0o602, 0o666, 0o777], ids=oct)
 def test_a_file_that_others_may_write_is_not_trusted(
-    permissions: int, new: Callable[[], Compiler], kernels: Path
+    permissions: int, new: Callable[[], Compiler], loops: Path
 ) -> None:
-    path = planted(kernels)
+    path = planted(loops)
     path.chmod(permissions)
     assert scaled(new()) == 6.0
-    assert mode(only_file(kernels)) == 0o600
+    assert mode(only_file(loops)) == 0o600
     assert scaled(new()) == 6.0
 
 
 @pytest.mark.parametrize("permissions", [0o720, 0o702, 0o777, 0o1777], ids=oct)
 def test_a_link_that_another_may_have_put_there_is_not_trusted(
-    permissions: int, new: Callable[[], Compiler], kernels: Path, tmp_path: Path
+    permissions: int, new: Callable[[], Compiler], loops: Path, tmp_path: Path
 ) -> None:
     """Whoever may write in the folder may link to a file of the user's that he gave him, as a picture say."""
-    path = planted(kernels)
+    path = planted(loops)
     path.rename(tmp_path / "picture.ppm").chmod(0o644)
     path.symlink_to(tmp_path / "picture.ppm")
-    kernels.chmod(permissions)
+    loops.chmod(permissions)
     assert scaled(new()) == 6.0
 
 
@@ -235,52 +235,52 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files
 
 
 @needs_root
-def test_a_file_of_another_is_not_trusted(new: Callable[[], Compiler], kernels: Path) -> None:
-    os.chown(planted(kernels), NOBODY, NOBODY)
+def test_a_file_of_another_is_not_trusted(new: Callable[[], Compiler], loops: Path) -> None:
+    os.chown(planted(loops), NOBODY, NOBODY)
     assert scaled(new()) == 6.0
 
 
 @needs_root
 def test_a_link_in_a_folder_of_another_is_not_trusted(
-    new: Callable[[], Compiler], kernels: Path, tmp_path: Path
+    new: Callable[[], Compiler], loops: Path, tmp_path: Path
 ) -> None:  # fmt: skip
-    path = planted(kernels)
+    path = planted(loops)
     path.rename(tmp_path / "picture.ppm")
     path.symlink_to(tmp_path / "picture.ppm")
-    os.chown(kernels, NOBODY, NOBODY)
+    os.chown(loops, NOBODY, NOBODY)
     assert scaled(new()) == 6.0
 
 
-def test_a_file_of_another_name_is_not_trusted(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_a_file_of_another_name_is_not_trusted(new: Callable[[], Compiler], loops: Path) -> None:
     """Though it is whole, and ours: another function's, renamed."""
     assert (scaled(new(), 2.0, "one"), scaled(new(), 5.0, "two")) == (6.0, 15.0)
-    one, two = sorted(kernels.iterdir())
+    one, two = sorted(loops.iterdir())
     two.replace(one)
     assert scaled(new(), 2.0, "one") == 6.0
 
 
-def test_files_that_others_may_read_are_trusted(new: Callable[[], Compiler], kernels: Path) -> None:
-    path = planted(kernels)
+def test_files_that_others_may_read_are_trusted(new: Callable[[], Compiler], loops: Path) -> None:
+    path = planted(loops)
     path.chmod(0o644)
-    kernels.chmod(0o755)
+    loops.chmod(0o755)
     assert scaled(new()) == 15.0
 
 
 # What is another function.
 
 
-def test_another_wording_is_another_file(new: Callable[[], Compiler], kernels: Path, compiled: list[str]) -> None:
+def test_another_wording_is_another_file(new: Callable[[], Compiler], loops: Path, compiled: list[str]) -> None:
     """Which leaves the first one: two versions of the package may take turns."""
     for _ in range(2):
         assert (scaled(new(), 2.0), scaled(new(), 5.0)) == (6.0, 15.0)
-    assert len(compiled) == len(list(kernels.iterdir())) == 2
+    assert len(compiled) == len(list(loops.iterdir())) == 2
 
 
-def test_another_name_is_another_file(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_another_name_is_another_file(new: Callable[[], Compiler], loops: Path) -> None:
     compiler = new()
     assert scaled(compiler, 2.0, "one", b"the same") == 6.0
     assert scaled(compiler, 5.0, "two", b"the same") == 15.0
-    assert {path.name.partition("-")[0] for path in kernels.iterdir()} == {"one", "two"}
+    assert {path.name.partition("-")[0] for path in loops.iterdir()} == {"one", "two"}
 
 
 OTHERS: dict[str, tuple[str, object]] = {
@@ -293,31 +293,31 @@ OTHERS: dict[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_for_another_machine_or_version_is_another_file(
-    other: str, new: Callable[[], Compiler], kernels: Path, monkeypatch: pytest.MonkeyPatch
+    other: str, new: Callable[[], Compiler], loops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A home folder may be shared by several machines."""
     assert scaled(new()) == 6.0
     monkeypatch.setattr(*OTHERS[other])
     assert scaled(new()) == 6.0
-    assert len(list(kernels.iterdir())) == 2
+    assert len(list(loops.iterdir())) == 2
 
 
-def test_nothing_is_kept_that_cannot_be_told_apart(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_nothing_is_kept_that_cannot_be_told_apart(new: Callable[[], Compiler], loops: Path) -> None:
     """Where the package was installed without its sources, all versions of a loop would have one file."""
     assert scaled(new(), 2.0, wording=b"") == 6.0
     assert scaled(new(), 5.0, wording=b"") == 15.0
-    assert not kernels.exists()
+    assert not loops.exists()
 
 
 def test_another_width_of_vectors_is_another_file(
-    new: Callable[[], Compiler], kernels: Path, compiled: list[str]
+    new: Callable[[], Compiler], loops: Path, compiled: list[str]
 ) -> None:
     """Code for wider vectors writes beyond the end of maps of fewer channels than it takes at a time."""
     if new().lanes == 8:
         pytest.skip("this processor has one width only")
     for lanes, registers in ((8, 16), (16, 32)):
         finisher(Compiler(lanes, registers), 1)
-    assert len(compiled) == len(list(kernels.iterdir())) == 2
+    assert len(compiled) == len(list(loops.iterdir())) == 2
 
 
 # Where nothing can be kept.
@@ -356,7 +356,7 @@ NOWHERE = {
     "no home": no_home,
     "a file": elsewhere(in_the_way()),
     "a file within": elsewhere(in_the_way("overfeat")),
-    "a file for the folder": elsewhere(in_the_way("overfeat", "kernels")),
+    "a file for the folder": elsewhere(in_the_way("overfeat", "loops")),
     "no place for files": elsewhere(lambda _: Path("/proc")),
     "a loop": elsewhere(loop_of_links),
     "too long a name": elsewhere(lambda tmp_path: tmp_path / ("long" * 100)),
@@ -387,42 +387,42 @@ def test_what_loading_takes_where_nothing_can_be_kept(
 
 
 @pytest.mark.parametrize("permissions", [0o000, 0o500], ids=oct)
-def test_a_cache_folder_that_may_not_be_used(permissions: int, new: Callable[[], Compiler], kernels: Path) -> None:
+def test_a_cache_folder_that_may_not_be_used(permissions: int, new: Callable[[], Compiler], loops: Path) -> None:
     """As that of root is, to a program that root's environment was left to."""
     assert scaled(new()) == 6.0
-    path = only_file(kernels)
+    path = only_file(loops)
     path.unlink()
-    kernels.rmdir()
-    kernels.parent.chmod(permissions)
+    loops.rmdir()
+    loops.parent.chmod(permissions)
     try:
         with unprivileged():
             compiler = new()
             assert scaled(compiler) == 6.0
     finally:
-        kernels.parent.chmod(0o700)
-    assert not kernels.exists()
+        loops.parent.chmod(0o700)
+    assert not loops.exists()
 
 
-def test_what_loading_takes_where_the_cache_folder_may_not_be_used(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_what_loading_takes_where_the_cache_folder_may_not_be_used(new: Callable[[], Compiler], loops: Path) -> None:
     compiler, compiling = new(), new().miss(0.0)
-    kernels.mkdir(parents=True)
-    kernels.parent.chmod(0o000)
+    loops.mkdir(parents=True)
+    loops.parent.chmod(0o000)
     try:
         with unprivileged():
             assert compiler.miss(0.0) == compiling
             compiler.miss(99.0)
             compiler.end()
     finally:
-        kernels.parent.chmod(0o700)
+        loops.parent.chmod(0o700)
 
 
-def test_a_folder_in_the_way_of_a_file(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_a_folder_in_the_way_of_a_file(new: Callable[[], Compiler], loops: Path) -> None:
     assert scaled(new()) == 6.0
-    path = only_file(kernels)
+    path = only_file(loops)
     path.unlink()
     path.mkdir()
     assert scaled(new()) == 6.0
-    assert only_file(kernels) == path
+    assert only_file(loops) == path
 
 
 def test_a_relative_cache_folder_is_none(
@@ -433,13 +433,13 @@ def test_a_relative_cache_folder_is_none(
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert scaled(new()) == 6.0
-    assert only_file(tmp_path / "home" / ".cache" / "overfeat" / "kernels").suffix == ".o"
+    assert only_file(tmp_path / "home" / ".cache" / "overfeat" / "loops").suffix == ".o"
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_no_file_is_left_behind(
-    error: type[BaseException], new: Callable[[], Compiler], kernels: Path, monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException], new: Callable[[], Compiler], loops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only whole files appear, and what was begun goes away, also when the user interrupts."""
 
@@ -449,12 +449,12 @@ def test_no_file_is_left_behind(
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(Path, "replace", fail)
         assert scaled(new()) == 6.0
-    assert list(kernels.iterdir()) == []
+    assert list(loops.iterdir()) == []
     assert scaled(new()) == 6.0
-    assert only_file(kernels).suffix == ".o"
+    assert only_file(loops).suffix == ".o"
 
 
-def test_a_full_disk(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_a_full_disk(new: Callable[[], Compiler], loops: Path) -> None:
     """No file may grow beyond some bytes here."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     compiler = new()
@@ -464,7 +464,7 @@ def test_a_full_disk(new: Callable[[], Compiler], kernels: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert result == 6.0
-    assert list(kernels.iterdir()) == []
+    assert list(loops.iterdir()) == []
 
 
 NAMES = [f"scale_{number}" for number in range(20)]
@@ -481,7 +481,7 @@ print({test_compiler.scaled(compiler, name=name) for name in test_compiler.NAMES
 """
 
 
-def test_two_processes_at_once(new: Callable[[], Compiler], kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_at_once(new: Callable[[], Compiler], loops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both compile, both keep; what is there in the end is whole, and nothing else is there."""
     command, environment = [sys.executable, "-c", DRIVER], {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -494,8 +494,8 @@ def test_two_processes_at_once(new: Callable[[], Compiler], kernels: Path, monke
     for process in processes:
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert (process.returncode, out, err) == (0, "{6.0}\n", "")
-    assert sorted(path.name.partition("-")[0] for path in kernels.iterdir()) == sorted(NAMES)
-    assert {path.suffix for path in kernels.iterdir()} == {".o"}
+    assert sorted(path.name.partition("-")[0] for path in loops.iterdir()) == sorted(NAMES)
+    assert {path.suffix for path in loops.iterdir()} == {".o"}
     monkeypatch.setattr(Compiler, "_compile", lambda *_: pytest.fail("compiled"))
     compiler = new()
     assert {scaled(compiler, name=name) for name in NAMES} == {6.0}
@@ -504,12 +504,12 @@ def test_two_processes_at_once(new: Callable[[], Compiler], kernels: Path, monke
 # What loading takes.
 
 
-def test_what_loading_takes(new: Callable[[], Compiler], kernels: Path) -> None:
+def test_what_loading_takes(new: Callable[[], Compiler], loops: Path) -> None:
     """Most in the first run ever, less in the next ones."""
     first = new()
     compiling = first.miss(0.0)
     assert not first.loaded
-    assert not kernels.exists()
+    assert not loops.exists()
     scaled(first)
     assert first.loaded
     assert compiling > new().miss(0.0) > 0.0
@@ -527,21 +527,21 @@ def test_what_was_lost_counts(new: Callable[[], Compiler]) -> None:
 
 @pytest.mark.parametrize(("lost", "noted"), [(0.0, False), (0.1, False), (0.5, True)])
 def test_a_run_that_has_lost_much_says_so_to_the_next(
-    lost: float, *, noted: bool, new: Callable[[], Compiler], kernels: Path
+    lost: float, *, noted: bool, new: Callable[[], Compiler], loops: Path
 ) -> None:
     """Many short runs, none of which is worth compiling, are so together; `lost` is a part of the price."""
     compiler = new()
     price = compiler.miss(0.0)
     for _ in range(10):
         compiler.miss(lost * price / 10)
-    assert not kernels.exists()
+    assert not loops.exists()
     compiler.end()
-    assert kernels.exists() == noted
+    assert loops.exists() == noted
     assert (new().miss(0.0) < price) == noted
     if noted:
-        assert mode(kernels) == 0o700
+        assert mode(loops) == 0o700
     assert scaled(new()) == 6.0
-    assert only_file(kernels).suffix == ".o"
+    assert only_file(loops).suffix == ".o"
 
 
 # Where there is no compiler.
@@ -644,7 +644,7 @@ def test_a_compiler_that_does_not_work_is_done_without(
     assert not new().usable()
     backend = CpuBackend(2)
     assert backend.compiler is not None
-    convolution = layer(backend, channels=16, kernels=16, method=method)
+    convolution = layer(backend, channels=16, loops=16, method=method)
     if method == "auto":
         backend.compiler.miss(1e9)
     for size in (9, 30):
@@ -708,19 +708,19 @@ def answers(text: str) -> tuple[list[str], list[float]]:
 
 
 @pytest.mark.parametrize("method", ["auto", "gemm", "fft", "cook-toom"])
-def test_answers_are_the_same_without_llvmlite(method: str, unimportable: Path, kernels: Path) -> None:
+def test_answers_are_the_same_without_llvmlite(method: str, unimportable: Path, loops: Path) -> None:
     """Also in ways that are compiled, which a run that short takes only if told to."""
     files = [str(path) for path in sorted(SAMPLES.glob("*.png"))]
     assert "spiral.png" in {Path(file).name for file in files}
     arguments = ("--net", "tiny", "--method", method, "-n", "3", *files)
     names, numbers = answers(run(*arguments, python_path=unimportable))
-    assert not kernels.exists()
+    assert not loops.exists()
     assert len(names) == 3 * len(files)
     assert names[::3] == [Path(file).stem.replace("_", " ") for file in files]
     ours = answers(run(*arguments))
     assert ours[0] == names
     assert ours[1] == pytest.approx(numbers, rel=1e-4)
-    used = {path.name.partition("-")[0].partition("_")[0] for path in kernels.iterdir()} if kernels.exists() else set()
+    used = {path.name.partition("-")[0].partition("_")[0] for path in loops.iterdir()} if loops.exists() else set()
     if open_compiler() is None:
         assert not used
     elif method != "auto":
@@ -739,13 +739,13 @@ BROKEN = {
 
 @pytest.mark.parametrize("method", ["auto", "cook-toom"])
 @pytest.mark.parametrize("broken", BROKEN)
-def test_one_picture_where_nothing_can_be_compiled(broken: str, method: str, tmp_path: Path, kernels: Path) -> None:
+def test_one_picture_where_nothing_can_be_compiled(broken: str, method: str, tmp_path: Path, loops: Path) -> None:
     """An llvmlite that is absent or broken, or no memory that code may be written to: nobody is told, nothing fails."""
     name, text = BROKEN[broken]
     (tmp_path / name).write_text(text)
     answer = run("--net", "tiny", "-n", "1", "--method", method, str(SAMPLES / "spiral.png"), python_path=tmp_path)
     assert answer.startswith("spiral ")
-    assert not kernels.exists() or (broken == "refused" and not refuses())
+    assert not loops.exists() or (broken == "refused" and not refuses())
 
 
 def refuses() -> bool:

@@ -2,7 +2,7 @@
 
 numpy's BLAS is built for matrices of any kind.  It rearranges its operands at every call, and knows nothing
 of what comes before and after a product.  The few loops that nearly all the time of a convolution
-goes into are therefore written in LLVM's language (`convolution/kernels/`), with vectors as wide as the
+goes into are therefore written in LLVM's language (`convolution/loops/`), with vectors as wide as the
 processor's, and compiled when first needed.  Their object code is kept in the user's cache folder, a
 file for each processor, version and wording of a loop, so that only the first run ever compiles.
 
@@ -222,7 +222,7 @@ def _source() -> bytes:
 
 def _folder() -> Path | None:
     folder = cache_folder()
-    return folder / "kernels" if folder else None
+    return folder / "loops" if folder else None
 
 
 def _is_folder(path: Path | None) -> bool:

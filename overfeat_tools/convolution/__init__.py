@@ -8,7 +8,7 @@
 
 The last two are one machine (`transform.py`) with two bases (`fourier.py`, `cooktoom.py`); `plan.py`
 estimates costs and `tiles.py` cuts maps.  All that is numpy's, and runs on every backend.  Where the backend has
-a compiler, two ways have loops of their own (`kernels/`), which are quicker:
+a compiler, two ways have loops of their own (`loops/`), which are quicker:
 
     gemm-direct     a product that unfolds nothing (`direct.py`)
     cook-toom       the same tiles, in three loops (`fused.py`)

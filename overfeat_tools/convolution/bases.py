@@ -19,7 +19,7 @@ import numpy.typing as npt
 from overfeat_tools.backend import Compiled, Compiler, FloatArray
 from overfeat_tools.convolution import cooktoom
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.kernels import fourier, tiles
+from overfeat_tools.convolution.loops import fourier, tiles
 
 FOURIER_SIZES = (8, 16)
 """Fourier tiles that there are compiled transforms for."""
@@ -84,7 +84,7 @@ def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis
 
 
 def _fourier_kernels(geometry: Geometry, size: int) -> FloatArray:
-    """Give the matrices of the conjugate spectra of kernels, divided by the number of places; order as in `kernels`."""
+    """Give the matrices of the conjugate spectra of kernels, divided by the number of places; order as in `loops/fourier.py`."""
     half = size // 2
     columns = [(k, row) for k in range(1, half) for row in range(size)]
     # Of columns 0 and T/2 the first pair stands for two real bins, 0 and T/2.

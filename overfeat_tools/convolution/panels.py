@@ -2,7 +2,7 @@
 
     panels[p, t, j] = matrix[t, p * width + j],        zeros where there are no more kernels
 
-so the weights that a step of the product needs follow each other; see `kernels/product.py`.
+so the weights that a step of the product needs follow each other; see `loops/product.py`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
-from overfeat_tools.convolution.kernels.product import block_columns, multiplier, panel_width
+from overfeat_tools.convolution.loops.product import block_columns, multiplier, panel_width
 
 # Products added up in registers; the sums of so many are then added to each other.
 _TERMS = 256

@@ -1,7 +1,7 @@
 """What is left to do to a convolution's sums: the maximum of squares, the bias, the rectifier."""
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
+from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 
 _PARAMETERS = (*["pointer"] * 3, *["integer"] * 7, "float", "integer")
 

@@ -26,7 +26,7 @@ from overfeat_tools.backend import Compiled, Compiler, CpuBackend
 from overfeat_tools.backend.compiler import open_compiler
 from overfeat_tools.convolution import Convolution, Geometry, bases, cooktoom, gemm
 from overfeat_tools.convolution.ending import Ending, rectify
-from overfeat_tools.convolution.kernels import dots, fourier, tiles
+from overfeat_tools.convolution.loops import dots, fourier, tiles
 from overfeat_tools.convolution.panels import Products, Runs, panelled, runs
 from overfeat_tools.convolution.plan import is_fused
 from tests import reference
@@ -441,7 +441,7 @@ def both_axes(matrix: Array, tile: Array) -> Array:
 
 
 def in_pairs(spectrum: Array) -> Array:
-    """Arrange a spectrum (T, T, C) as `kernels/fourier.py` says: (T * T / 2, 2, C)."""
+    """Arrange a spectrum (T, T, C) as `loops/fourier.py` says: (T * T / 2, 2, C)."""
     size, half = len(spectrum), len(spectrum) // 2
     pairs = [spectrum[i, k] for k in range(1, half) for i in range(size)]
     for k in (0, half):
@@ -843,7 +843,7 @@ def between_guards(lanes: int, registers: int) -> None:
 
 def test_nothing_beyond_arrays_is_touched(compiler: Compiler) -> None:
     """Neither read nor written: a process of its own would die of it."""
-    script = f"from tests import test_kernels; test_kernels.between_guards({compiler.lanes}, {compiler.registers})"
+    script = f"from tests import test_loops; test_loops.between_guards({compiler.lanes}, {compiler.registers})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
