@@ -644,7 +644,7 @@ def test_a_compiler_that_does_not_work_is_done_without(
     assert not new().usable()
     backend = CpuBackend(2)
     assert backend.compiler is not None
-    convolution = layer(backend, channels=16, loops=16, method=method)
+    convolution = layer(backend, channels=16, kernels=16, method=method)
     if method == "auto":
         backend.compiler.miss(1e9)
     for size in (9, 30):

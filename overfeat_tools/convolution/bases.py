@@ -84,7 +84,10 @@ def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis
 
 
 def _fourier_kernels(geometry: Geometry, size: int) -> FloatArray:
-    """Give the matrices of the conjugate spectra of kernels, divided by the number of places; order as in `loops/fourier.py`."""
+    """Give the matrices of the conjugate spectra of kernels, divided by the number of places.
+
+    They are in the order of `loops/fourier.py`.
+    """
     half = size // 2
     columns = [(k, row) for k in range(1, half) for row in range(size)]
     # Of columns 0 and T/2 the first pair stands for two real bins, 0 and T/2.
