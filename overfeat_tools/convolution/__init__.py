@@ -224,7 +224,8 @@ class Convolution:
 
         Spectra are bought like skis: after renting (a slower way that is ready) has cost as much
         more as buying, buy.  Whatever comes, that takes at most twice the best possible time, so
-        one picture never waits for spectra that only a long stream pays back.
+        one picture never waits for spectra that only a long stream pays back.  Loading the compiled loops
+        is bought in the same way, by all layers together.
         """
         way = self._choose(pictures, geometry)
         compiler = self._backend.compiler
