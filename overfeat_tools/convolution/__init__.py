@@ -43,7 +43,9 @@ _WORTH_CHANGING = 0.9
 
 _TILED_KEPT = 8
 
-_FEW_CHANNELS = 32
+# Channels brought together at a time by `pictures_last`.
+_SMALL_MAP_FLOATS = 1 << 16
+_CHANNELS, _CHANNELS_OF_SMALL_MAPS = 32, 128
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
@@ -64,7 +66,8 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
     if source.dtype == np.float32 and source.flags.c_contiguous:
         return source
     array: FloatArray = backend.xp.empty(source.shape, np.float32)
-    some = stretches(len(source), backend.at_once(_FEW_CHANNELS))
+    small = source.size <= _SMALL_MAP_FLOATS
+    some = stretches(len(source), backend.at_once(_CHANNELS_OF_SMALL_MAPS if small else _CHANNELS))
 
     def copy(number: int) -> None:
         # Where the channels are neighbours, the pictures are far apart, and by such steps that a cache holds only a few
@@ -72,7 +75,11 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
         together = backend.xp.ascontiguousarray(source[some[number]].transpose(1, 2, 3, 0), np.float32)
         array[some[number]] = together.transpose(3, 0, 1, 2)
 
-    backend.share(copy, len(some))
+    if small:  # sooner copied than shared out
+        for number in range(len(some)):
+            copy(number)
+    else:
+        backend.share(copy, len(some))
     return array
 
 
