@@ -512,14 +512,15 @@ def check_evaluator(
     first, last = lane_numbers.start * lanes, lane_numbers.stop * lanes
     x = random((cut.pictures, cut.height, cut.width, channels))
     origin, elements = numbers.start - share.before, basis.size**2 // basis.depth
-    tile_floats = basis.depth * channels
+    own_floats = basis.depth * channels
+    tile_floats = own_floats + gap
     stride = (numbers.stop - origin) * tile_floats + gap
     expected = nothing((elements, stride))
     spectra = put(expected)
     source, zeros = put(x), put(np.zeros(channels, np.float32))
     basis.evaluator(compiler)(
-        spectra.ctypes.data, source.ctypes.data, zeros.ctypes.data, stride, *x.shape[1:], basis.outputs, padding,
-        cut.columns, cut.rows, origin, numbers.start, numbers.stop, first, last,
+        spectra.ctypes.data, source.ctypes.data, zeros.ctypes.data, stride, tile_floats, *x.shape[1:], basis.outputs,
+        padding, cut.columns, cut.rows, origin, numbers.start, numbers.stop, first, last,
     )  # fmt: skip
     for number in numbers:
         picture, row, column = cut.place(number)
@@ -529,7 +530,7 @@ def check_evaluator(
             if 0 <= y < cut.height and 0 <= x_ < cut.width:
                 tile[i, j] = x[picture, y, x_]
         start = (number - origin) * tile_floats
-        here = expected[:, start : start + tile_floats].reshape(elements, basis.depth, channels, copy=False)
+        here = expected[:, start : start + own_floats].reshape(elements, basis.depth, channels, copy=False)
         here[..., first:last] = basis.spectrum(tile)[..., first:last]
     assert_close(spectra, expected, note=(cut, padding))
     np.testing.assert_array_equal(source, x)

@@ -23,8 +23,10 @@ from overfeat_tools.convolution.tiles import Tiling
 _ROUND_BYTES = 32 << 20
 _MOST_ROUND_BYTES = 192 << 20
 
-# Between one element and the next, so that the elements of a tile don't compete for the same lines of a cache.
+# Between one element and the next, and between one tile and the next: the elements of a tile, and the tiles that
+# are multiplied at a time, should not compete for the same lines of a cache.
 _GAP_FLOATS = 80
+_TILE_GAP_FLOATS = 16
 
 
 def spectra_bytes(method: str, geometry: Geometry, tiling: Tiling, width: int) -> int:
@@ -120,7 +122,8 @@ class FusedTiles:
         def transform(number: int) -> None:
             some, channels = work[number]
             evaluate(
-                spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data, spectra.strides[0] // FLOAT_BYTES, *x.shape[1:],
+                spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data,
+                *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
                 self._step, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
                 channels.start, channels.stop,
             )  # fmt: skip
@@ -130,9 +133,9 @@ class FusedTiles:
 
     def _multiply(self, spectra: FloatArray, kernels: Array) -> FloatArray:
         """Multiply element by element: (elements, tiles, depth * kernels)."""
-        _, count, channels = spectra.shape
+        count = spectra.shape[1]
         products = self._room("products", count, self._basis.depth * self._padded)
-        columns = np.arange(count, dtype=np.int64) * channels
+        columns = np.arange(count, dtype=np.int64) * (spectra.strides[1] // FLOAT_BYTES)
         all_ = Products(spectra, columns, self._runs, kernels, products)
         pieces = self._backend.pieces(all_.count)
         self._backend.share(lambda number: all_.compute(pieces[number], self._backend), len(pieces))
@@ -167,7 +170,8 @@ class FusedTiles:
 
     def _room(self, use: str, tiles: int, channels: int) -> FloatArray:
         """Make room for what lives only within one round: (elements, tiles, channels)."""
-        shape = (self._elements, tiles * channels + _GAP_FLOATS)
-        whole = self._backend.scratch(use, shape, np.float32)
-        room: FloatArray = whole[:, : tiles * channels].reshape(self._elements, tiles, channels, copy=False)
+        tile_floats = channels + _TILE_GAP_FLOATS
+        whole = self._backend.scratch(use, (self._elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
+        tiled = whole[:, : tiles * tile_floats].reshape(self._elements, tiles, tile_floats, copy=False)
+        room: FloatArray = tiled[..., :channels]
         return room

@@ -59,7 +59,7 @@ def interpolator(compiler: Compiler, size: int, outputs: int, squares: int) -> C
 def _write_evaluator(compiler: Compiler, module: Value, name: str, size: int) -> None:
     routine = Routine(compiler, module, name, EVALUATE)
     code, at, times, integer = routine.code, routine.at, routine.times, routine.integer
-    spectra, x, zeros, stride, height, width, channels, *rest = routine.arguments
+    spectra, x, zeros, stride, tile_stride, height, width, channels, *rest = routine.arguments
     step, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
     pointers = routine.array(zeros.type, size * size)
     between = routine.array(routine.vector_type, size * size)
@@ -71,7 +71,7 @@ def _write_evaluator(compiler: Compiler, module: Value, name: str, size: int) ->
         for i, line in enumerate(places(routine, source, (top, left), size)):
             for j, pointer in enumerate(line):
                 code.store(pointer, at(pointers, i * size + j))
-        target = at(spectra, times(times(code.sub(tile, origin), 2), channels))
+        target = at(spectra, times(code.sub(tile, origin), tile_stride))
         with routine.loop(first_channel, last_channel, routine.lanes) as channel:
             with routine.loop(integer(0), integer(size)) as i:
                 line = [at(pointers, times(i, size), j) for j in range(size)]

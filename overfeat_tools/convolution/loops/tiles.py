@@ -27,7 +27,7 @@ from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 
 Matrix = npt.NDArray[np.float64]
 
-EVALUATE = (*["pointer"] * 3, *["integer"] * 13)
+EVALUATE = (*["pointer"] * 3, *["integer"] * 14)
 INTERPOLATE = (*["pointer"] * 4, *["integer"] * 13, "float", "integer")
 
 # Entries of matrices that are no more than the rounding of their derivation.
@@ -38,9 +38,9 @@ def evaluator(compiler: Compiler, matrix: Matrix) -> Compiled:
     """Give the function that turns tiles into spectra, compiled.
 
     It takes `spectra` (elements, tiles, C); the map `x` (N, H, W, C); C zeros; the floats from one element to the
-    next; H, W, C; the step between tiles and the padding; the tiles in a row and in a column of a
-    map; the number of the first tile in `spectra`; the tiles to do (first, last); the channels to
-    do (first, last), in whole vectors.
+    next and from one tile to the next; H, W, C; the step between tiles and the padding; the tiles in a row and
+    in a column of a map; the number of the first tile in `spectra`; the tiles to do (first, last); the
+    channels to do (first, last), in whole vectors.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def _write_evaluator(compiler: Compiler, module: Value, name: str, matrix: Matri
     size = len(matrix)
     routine = Routine(compiler, module, name, EVALUATE)
     code, at, times = routine.code, routine.at, routine.times
-    spectra, x, zeros, stride, height, width, channels, *rest = routine.arguments
+    spectra, x, zeros, stride, tile_stride, height, width, channels, *rest = routine.arguments
     step, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
     with routine.loop(first, last) as tile:
         picture, row, column = locate(routine, tile, rows, columns)
         source = Targets(x, picture, (height, width), channels, zeros)
         top, left = (code.sub(times(place, step), padding) for place in (row, column))
         pointers = places(routine, source, (top, left), size)
-        target = at(spectra, times(code.sub(tile, origin), channels))
+        target = at(spectra, times(code.sub(tile, origin), tile_stride))
         with routine.loop(first_channel, last_channel, routine.lanes) as channel:
             here = [[routine.load(at(pointer, channel)) for pointer in line] for line in pointers]
             by_column = [_apply(routine, matrix, [line[j] for line in here]) for j in range(size)]
