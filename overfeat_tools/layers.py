@@ -11,9 +11,7 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import Budget, Convolution, Rates, Room, pictures_last, pool, rectify
 
-__all__ = [
-    "Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rates", "Rectify", "Room", "Softmax",
-]  # fmt: skip
+__all__ = ["Budget", "Convolution", "Convolve", "Layer", "MaxPool", "Normalise", "Pad", "Rates", "Rectify", "Softmax"]
 
 Shape = tuple[int, int, int]
 

@@ -9,14 +9,13 @@ import json
 import math
 import os
 import platform
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from overfeat_tools.backend import Backend
 from overfeat_tools.convolution import Rates
-from overfeat_tools.places import cache_folder
+from overfeat_tools.places import cache_folder, write_whole
 
 WORTH_SECONDS = 60.0
 """Computing that lasted so long is worth the three seconds of measuring for the next run."""
@@ -47,13 +46,7 @@ def measure(backend: Backend) -> None:
         if not os.access(path.parent, os.W_OK | os.X_OK):
             return
         measured = {_machine(backend): asdict(fit(backend))}
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                json.dump(_read(path) | measured, file, indent=1)
-                file.close()
-                Path(file.name).replace(path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+        write_whole(path, json.dumps(_read(path) | measured, indent=1).encode())
 
 
 def _path() -> Path | None:

@@ -223,15 +223,16 @@ BACKENDS = {threads: CpuBackend(threads) for threads in (1, 2, 3)}
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
 def test_threads_agree(method: str) -> None:
-    """How the work is shared out changes nothing but rounding."""
+    """How the work is shared out changes nothing but rounding, of which large tiles of numpy's make most."""
     for channels, kernels in ((19, 67), (32, 96)):
+        bar = 2e-6 if (method, channels) == ("cook-toom", 19) else 1e-6
         x = random((3, channels, 17, 20))
         results = [
             layer(backend, channels=channels, kernels=kernels, padding=1, method=method)(x)
             for backend in BACKENDS.values()
         ]
         for result in results[1:]:
-            assert reference.distance(result, results[0]) < 2e-6
+            assert reference.distance(result, results[0]) < bar
 
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])

@@ -6,12 +6,15 @@ transforms from `backend.fourier_plan`; what else differs between devices is a m
 one to cupy.
 """
 
-from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
+from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray, compiler_of
 from overfeat_tools.backend.compiler import Compiled, Compiler
 from overfeat_tools.backend.cpu import CpuBackend
 from overfeat_tools.errors import BackendError
 
-__all__ = ["Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray", "open_backend"]
+__all__ = [
+    "Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray", "compiler_of",
+    "open_backend",
+]  # fmt: skip
 
 
 def open_backend(device: str = "auto", threads: int | None = None) -> Backend:

@@ -93,3 +93,10 @@ class Backend(Protocol):
 
     def memory_bytes(self) -> int:
         """Give the size of the device's memory."""
+
+
+def compiler_of(backend: Backend) -> Compiler:
+    """Give the compiler of a backend that has one: what needs it is offered by the planner nowhere else."""
+    compiler = backend.compiler
+    assert compiler is not None  # noqa: S101 -- for the type checker
+    return compiler

@@ -22,7 +22,7 @@ from threading import Lock
 from typing import Any
 
 from overfeat_tools import __version__
-from overfeat_tools.places import cache_folder
+from overfeat_tools.places import cache_folder, write_whole
 
 # What the processor must have, the floats of a vector, and the vectors that it has names for.
 _VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))
@@ -258,14 +258,6 @@ def _signed(path: Path, code: bytes) -> bytes:
 
 
 def _keep(path: Path, code: bytes) -> None:
-    import tempfile
-
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                file.write(_signed(path, code) + code)
-                file.close()
-                Path(file.name).replace(path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+        write_whole(path, _signed(path, code) + code)

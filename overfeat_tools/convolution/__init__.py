@@ -44,8 +44,8 @@ _WORTH_CHANGING = 0.9
 _TILED_KEPT = 8
 
 # Channels brought together at a time by `pictures_last`.
+_CHANNELS = 32
 _SMALL_MAP_FLOATS = 1 << 16
-_CHANNELS, _CHANNELS_OF_SMALL_MAPS = 32, 128
 
 METHODS = ("auto", "gemm", "fft", "cook-toom")
 
@@ -66,8 +66,8 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
     if source.dtype == np.float32 and source.flags.c_contiguous:
         return source
     array: FloatArray = backend.xp.empty(source.shape, np.float32)
-    small = source.size <= _SMALL_MAP_FLOATS
-    some = stretches(len(source), backend.at_once(_CHANNELS_OF_SMALL_MAPS if small else _CHANNELS))
+    # A small one is sooner copied than shared out.
+    some = stretches(len(source), backend.at_once(_CHANNELS) if source.size > _SMALL_MAP_FLOATS else len(source))
 
     def copy(number: int) -> None:
         # Where the channels are neighbours, the pictures are far apart, and by such steps that a cache holds only a few
@@ -75,11 +75,7 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
         together = backend.xp.ascontiguousarray(source[some[number]].transpose(1, 2, 3, 0), np.float32)
         array[some[number]] = together.transpose(3, 0, 1, 2)
 
-    if small:  # sooner copied than shared out
-        for number in range(len(some)):
-            copy(number)
-    else:
-        backend.share(copy, len(some))
+    backend.share(copy, len(some))
     return array
 
 

@@ -11,14 +11,12 @@ stride.  The weights must be put into panels first.
 Source: the table is that of Dukhan's indirect convolution, arXiv:1907.02129.
 """
 
-from itertools import pairwise
-
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.ending import Ending
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
-from overfeat_tools.convolution.panels import Products, panel_count, panel_width, runs
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
+from overfeat_tools.convolution.panels import Products, padded, panel_count, panel_width, runs
 
 # Pieces of work for each thread: enough that none waits long for the last one.
 _PIECES_A_THREAD = 4
@@ -26,13 +24,12 @@ _PIECES_A_THREAD = 4
 
 def spectra_bytes(geometry: Geometry, width: int) -> int:
     """Give the bytes of the panels."""
-    return panel_count(geometry.kernels, width) * geometry.taps * width * FLOAT_BYTES
+    return padded(geometry.kernels, width) * geometry.taps * FLOAT_BYTES
 
 
 def prepare(weight: FloatArray, geometry: Geometry, backend: Backend) -> Array:
     """Put kernels (K, C, kh, kw) into panels: (panels, kh*kw*C, width)."""
-    assert backend.compiler is not None  # noqa: S101 -- the planner offers this only where there is one
-    width = panel_width(backend.compiler)
+    width = panel_width(compiler_of(backend))
     count = panel_count(geometry.kernels, width)
     panels: FloatArray = np.zeros((count, geometry.taps, width), np.float32)
 
@@ -101,8 +98,7 @@ def _panel_groups(panels: FloatArray, backend: Backend) -> list[slice]:
     count = -(-len(panels) // fit)
     if count > 1:
         count = max(count, min(len(panels), 2 * backend.threads))
-    edges = [len(panels) * number // count for number in range(count + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]
+    return stretches(len(panels), -(-len(panels) // count))
 
 
 def _columns(rows: int, geometry: Geometry, width: int) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES
 from overfeat_tools.convolution.loops.finish import finisher
 
@@ -73,12 +73,10 @@ class Ending:
         squares : int
             Take the maximum of squares of so many a side.
         """
-        compiler = self.backend.compiler
-        assert compiler is not None  # noqa: S101 -- the planner offers this only where there is one
         (y_row, y_place), (row, place) = (
             [stride // FLOAT_BYTES for stride in array.strides[:2]] for array in (y, sums)
         )  # fmt: skip
         bias = self.bias.ctypes.data + FLOAT_BYTES * kernels.start
-        finisher(compiler, squares)(
+        finisher(compiler_of(self.backend), squares)(
             y.ctypes.data, sums.ctypes.data, bias, y_row, y_place, row, place, *y.shape, *self.clearing
         )

@@ -12,11 +12,11 @@ enough that reading U again for each round costs less than reading and writing V
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.bases import compiled_basis, depth_of
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
-from overfeat_tools.convolution.panels import Products, panel_count, panel_width, runs
+from overfeat_tools.convolution.panels import Products, padded, panel_width, runs
 from overfeat_tools.convolution.tiles import Tiling
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
@@ -31,13 +31,13 @@ _TILE_GAP_FLOATS = 16
 
 def spectra_bytes(method: str, geometry: Geometry, tiling: Tiling, width: int) -> int:
     """Give the bytes of the kernels' spectra."""
-    pairs = panel_count(geometry.kernels, width) * width * geometry.channels
+    pairs = padded(geometry.kernels, width) * geometry.channels
     return tiling.pixels * depth_of(method) * pairs * FLOAT_BYTES
 
 
 def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
     """Tell how many tiles make a round."""
-    channels, kernels = geometry.channels, panel_count(geometry.kernels, width) * width
+    channels, kernels = geometry.channels, padded(geometry.kernels, width)
     tile_bytes = (channels + kernels) * tiling.pixels * FLOAT_BYTES
     worth_reading = channels * kernels // (channels + kernels)
     return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
@@ -47,12 +47,11 @@ class FusedTiles:
     """A convolution of one geometry through tiles of one size, by one method."""
 
     def __init__(self, method: str, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
-        assert backend.compiler is not None  # noqa: S101 -- the planner offers this only where there is one
+        compiler = compiler_of(backend)
         self.geometry, self.tiling, self._backend = geometry, tiling, backend
-        self._lanes = backend.compiler.lanes
-        self._basis = compiled_basis(method, geometry, tiling.height, backend.compiler)
-        self._width = panel_width(backend.compiler)
-        self._padded = panel_count(geometry.kernels, self._width) * self._width
+        self._lanes, self._width = compiler.lanes, panel_width(compiler)
+        self._basis = compiled_basis(method, geometry, tiling.height, compiler)
+        self._padded = padded(geometry.kernels, self._width)
         # A map smaller than a tile is one tile, so that this is right there, too.
         self._step = tiling.height - geometry.kernel_height + 1
         self._elements = self._basis.kernels.shape[2]

@@ -12,7 +12,7 @@ brother for small kernels.
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
 from overfeat_tools.convolution.loops import dots
 from overfeat_tools.convolution.panels import Products, panelled, runs
@@ -119,9 +119,8 @@ def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend:
 
 def _multiply_few(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
     """Do so with a few columns, as fast as the kernels can be read from memory."""
-    assert backend.compiler is not None  # noqa: S101 -- the caller has looked
     count = columns.shape[1]
-    multiply_some = dots.dotter(backend.compiler, count)
+    multiply_some = dots.dotter(compiler_of(backend), count)
     x, y = np.ascontiguousarray(columns.T), np.empty((len(kernels), count), np.float32)
     blocks = backend.pieces(len(kernels) // dots.ROWS)
 

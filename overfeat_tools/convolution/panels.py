@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
 from overfeat_tools.convolution.loops.product import block_columns, multiplier, panel_width
 
@@ -21,6 +21,11 @@ _TERMS = 256
 def panel_count(kernels: int, width: int) -> int:
     """Count the panels of so many kernels."""
     return -(-kernels // width)
+
+
+def padded(kernels: int, width: int) -> int:
+    """Count the kernels that so many panels have room for."""
+    return panel_count(kernels, width) * width
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,9 @@ class Runs:
         return len(self.offsets) * self.length
 
 
+@lru_cache
 def runs(starts: tuple[int, ...], length: int) -> Runs:
     """Cut runs of `length` from `starts` into pieces that make partial sums of no more than some hundred terms."""
-    return _runs(starts, length)
-
-
-@lru_cache
-def _runs(starts: tuple[int, ...], length: int) -> Runs:
     piece = next(size for size in range(min(length, _TERMS), 0, -1) if length % size == 0)
     offsets = np.add.outer(starts, np.arange(0, length, piece)).ravel().astype(np.int64)
     return Runs(offsets, piece, max(1, _TERMS // piece))
@@ -54,9 +55,9 @@ def panelled(matrix: FloatArray, backend: Backend) -> FloatArray:
 
     A few columns go into a panel of one vector.
     """
-    assert backend.compiler is not None  # noqa: S101 -- the caller asks for panels only where there is one
+    compiler = compiler_of(backend)
     terms, columns = matrix.shape
-    width = min(panel_width(backend.compiler), -(-columns // backend.compiler.lanes) * backend.compiler.lanes)
+    width = min(panel_width(compiler), padded(columns, compiler.lanes))
     if columns == width and matrix.flags.c_contiguous:
         return matrix[None]
     panels: FloatArray = backend.scratch("panels", (panel_count(columns, width), terms, width), np.float32)
@@ -103,9 +104,8 @@ class Products:
 
     def compute(self, some: slice, backend: Backend) -> None:
         """Compute with some of the panels of all elements, numbered through."""
-        assert backend.compiler is not None  # noqa: S101 -- the planner offers this only where there is one
         what, width = self.runs, self.panels.shape[3]
-        product = multiplier(backend.compiler, width)
+        product = multiplier(compiler_of(backend), width)
         out_stride, stride = (step // FLOAT_BYTES for step in self.out.strides[:2])
         x, out, places = self.x.ctypes.data, self.out.ctypes.data, (self.columns.ctypes.data, len(self.columns))
         panels, panel_count, x_stride = self.panels.ctypes.data, self.panels.shape[1], self.x.strides[0] // FLOAT_BYTES
@@ -129,12 +129,11 @@ class Products:
 
     def _pieces(self, width: int, backend: Backend) -> list[slice]:
         """Cut the sums so that the part of a panel that they take stays in the cache while all columns use it."""
-        assert backend.compiler is not None  # noqa: S101 -- as above
-        if len(self.columns) <= block_columns(backend.compiler):
+        if len(self.columns) <= block_columns(compiler_of(backend)):
             return [slice(0, len(self.runs.offsets))]
         group_floats = self.runs.group * self.runs.length * width
         groups = max(1, backend.cache_bytes // (2 * FLOAT_BYTES * group_floats))
         return stretches(len(self.runs.offsets), groups * self.runs.group)
 
 
-__all__ = ["Products", "Runs", "panel_count", "panel_width", "panelled", "runs"]
+__all__ = ["Products", "Runs", "padded", "panel_count", "panel_width", "panelled", "runs"]

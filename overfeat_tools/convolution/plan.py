@@ -41,7 +41,8 @@ FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 _SMALL_KERNELS_BYTES = 1 << 20
 
 
-# Products of so few columns have loops of their own, where any are compiled.
+# Products of so few columns have loops of their own, where any are compiled: of 2, or of 4 on processors with more
+# registers, where reading the kernels is no longer all.
 _FEW_COLUMNS = 2
 
 # What a panel of one vector costs of one of two.

@@ -1,5 +1,7 @@
 """What is left to do to a convolution's sums: the maximum of squares, the bias, the rectifier."""
 
+from functools import partial
+
 from overfeat_tools.backend import Compiled, Compiler
 from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 
@@ -14,12 +16,7 @@ def finisher(compiler: Compiler, squares: int) -> Compiled:
     done in whole vectors; the threshold up to which outputs are cleared, and -1 for not
     clearing them, else 0.  `y` may be the sums themselves where there are no squares.
     """
-    return compiled(
-        compiler,
-        f"finish_{squares}",
-        _PARAMETERS,
-        lambda compiler, module, name: _write(compiler, module, name, squares),
-    )
+    return compiled(compiler, f"finish_{squares}", _PARAMETERS, partial(_write, squares=squares))
 
 
 def _write(compiler: Compiler, module: Value, name: str, squares: int) -> None:
@@ -37,8 +34,6 @@ def _write(compiler: Compiler, module: Value, name: str, squares: int) -> None:
             for j in range(squares)
         ]
         with routine.loop(integer(0), kernels, routine.lanes) as kernel:
-            most = routine.load(at(square[0], kernel))
-            for place in square[1:]:
-                most = routine.maximum(most, routine.load(at(place, kernel)))
+            most = routine.maximum(routine.load(at(place, kernel)) for place in square)
             routine.store(ending(most, kernel), at(target, kernel))
     routine.end()

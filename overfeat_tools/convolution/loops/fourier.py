@@ -18,6 +18,7 @@ Source: Cooley & Tukey's algorithm, with Sorensen, Jones, Heideman & Burrus's sa
 
 import cmath
 from collections.abc import Sequence
+from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
 from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
@@ -29,11 +30,7 @@ Number = tuple[Value, Value | None]
 
 def evaluator(compiler: Compiler, size: int) -> Compiled:
     """Give the function that turns tiles into spectra, compiled; it takes what `tiles.evaluator`'s takes."""
-
-    def write(compiler: Compiler, module: Value, name: str) -> None:
-        _write_evaluator(compiler, module, name, size)
-
-    return compiled(compiler, f"fourier_{size}", EVALUATE, write)
+    return compiled(compiler, f"fourier_{size}", EVALUATE, partial(_write_evaluator, size=size))
 
 
 def interpolator(compiler: Compiler, size: int, outputs: int, squares: int) -> Compiled:
@@ -49,10 +46,7 @@ def interpolator(compiler: Compiler, size: int, outputs: int, squares: int) -> C
     squares : int
         Take the maximum of squares of so many outputs a side.
     """
-
-    def write(compiler: Compiler, module: Value, name: str) -> None:
-        _write_interpolator(compiler, module, name, size, outputs, squares)
-
+    write = partial(_write_interpolator, size=size, outputs=outputs, squares=squares)
     return compiled(compiler, f"fourier_back_{size}_{outputs}_{squares}", INTERPOLATE, write)
 
 
@@ -141,7 +135,7 @@ def _write_interpolator(
                     planes = [code.load(at(between, line, plane * size)) for plane in range(size)]
                     lines.append(_backward_real(routine, _bins(planes)))
                 for j in range(side):
-                    most = square_maximum(routine, [line[j * squares : (j + 1) * squares] for line in lines])
+                    most = square_maximum(routine, lines, j, squares)
                     place = code.load(at(pointers, times(i, side), j))
                     routine.store(ending(most, kernel), at(place, kernel))
     routine.end()

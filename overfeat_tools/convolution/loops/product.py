@@ -19,6 +19,8 @@ computing; a single block asks a few kilobytes ahead.  Columns are shared out ev
 Each sum of `group` runs is rounded by itself and then added to the output, for accuracy.
 """
 
+from functools import partial
+
 from overfeat_tools.backend import Compiled, Compiler
 from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 
@@ -54,11 +56,8 @@ def multiplier(compiler: Compiler, width: int) -> Compiled:
     the next; `columns`, and how many; `runs`, how many, their length, and how many to a `group`; and
     whether to add to `out` (1) or write it (0).  Tables are of 64-bit integers.
     """
-
-    def write(compiler: Compiler, module: Value, name: str) -> None:
-        _write(compiler, module, name, width // compiler.lanes)
-
-    return compiled(compiler, f"multiply_{width}", _WHOLE, write)
+    vectors = width // compiler.lanes
+    return compiled(compiler, f"multiply_{width}", _WHOLE, partial(_write, vectors=vectors))
 
 
 def _write(compiler: Compiler, module: Value, name: str, vectors: int) -> None:

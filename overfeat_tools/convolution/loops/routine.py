@@ -5,6 +5,7 @@ Loops count in variables on the stack, as does whatever changes; the compiler tu
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,14 @@ class Routine:
         to_read, keep, data = (ir.Constant(word, value) for value in (0, 3, 1))
         self.code.call(ask, [self.code.bitcast(pointer, anything), to_read, keep, data])
 
-    def maximum(self, a: Value, b: Value) -> Value:
-        """Give the larger of each two, as `numpy.maximum` does: nan where one is."""
-        first = self.code.or_(self.code.fcmp_ordered(">", a, b), self.code.fcmp_unordered("uno", a, a))
-        return self.code.select(first, a, b)
+    def maximum(self, vectors: Iterable[Value]) -> Value:
+        """Give the largest of each lane, as `numpy.maximum` does: nan where one is."""
+
+        def larger(a: Value, b: Value) -> Value:
+            first = self.code.or_(self.code.fcmp_ordered(">", a, b), self.code.fcmp_unordered("uno", a, a))
+            return self.code.select(first, a, b)
+
+        return reduce(larger, vectors)
 
     def above(self, vector: Value, threshold: Value, otherwise: Value) -> Value:
         """Keep what is above the threshold; of the rest the bits that `otherwise` has: none, or all."""

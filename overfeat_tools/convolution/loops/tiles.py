@@ -17,7 +17,7 @@ Nothing branches, and no map is copied to surround it with zeros.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +48,7 @@ def evaluator(compiler: Compiler, matrix: Matrix) -> Compiled:
     matrix : array (n, n)
         A.
     """
-
-    def write(compiler: Compiler, module: Value, name: str) -> None:
-        _write_evaluator(compiler, module, name, matrix)
-
+    write = partial(_write_evaluator, matrix=matrix)
     return compiled(compiler, f"evaluate_{len(matrix)}", EVALUATE, write, matrix.tobytes())
 
 
@@ -73,11 +70,8 @@ def interpolator(compiler: Compiler, matrix: Matrix, squares: int) -> Compiled:
     squares : int
         Take the maximum of squares of so many outputs a side; m must be a multiple.
     """
-
-    def write(compiler: Compiler, module: Value, name: str) -> None:
-        _write_interpolator(compiler, module, name, matrix, squares)
-
     outputs, size = matrix.shape
+    write = partial(_write_interpolator, matrix=matrix, squares=squares)
     return compiled(compiler, f"interpolate_{size}_{outputs}_{squares}", INTERPOLATE, write, matrix.tobytes())
 
 
@@ -124,8 +118,8 @@ def _write_interpolator(compiler: Compiler, module: Value, name: str, matrix: Ma
             lines = [_apply(routine, matrix, [column[i] for column in by_column]) for i in range(outputs)]
             for i in range(side):
                 for j in range(side):
-                    square = [line[j * squares : (j + 1) * squares] for line in lines[i * squares : (i + 1) * squares]]
-                    routine.store(ending(square_maximum(routine, square), kernel), at(pointers[i][j], kernel))
+                    most = square_maximum(routine, lines[i * squares : (i + 1) * squares], j, squares)
+                    routine.store(ending(most, kernel), at(pointers[i][j], kernel))
     routine.end()
 
 
@@ -162,9 +156,9 @@ def places(routine: Routine, targets: Targets, first: tuple[Value, Value], side:
     return [[pointer(top, left) for left in lefts] for top in tops]
 
 
-def square_maximum(routine: Routine, square: Sequence[Sequence[Value]]) -> Value:
-    """Give the maximum of some lines of vectors."""
-    return reduce(routine.maximum, [value for line in square for value in line])
+def square_maximum(routine: Routine, lines: Sequence[Sequence[Value]], number: int, squares: int) -> Value:
+    """Give the maximum of a square of outputs, by its number among those side by side in some lines."""
+    return routine.maximum(value for line in lines for value in line[number * squares : (number + 1) * squares])
 
 
 def _apply(routine: Routine, matrix: Matrix, vectors: Sequence[Value]) -> list[Value]:
