@@ -701,6 +701,38 @@ def test_help_needs_no_llvmlite() -> None:
     assert "llvmlite" not in told
 
 
+def test_one_picture_needs_no_llvmlite() -> None:
+    """Loading the loops takes longer than the picture does without them."""
+    told = run("--net", "tiny", str(SAMPLES / "spiral.png"), options=("-X", "importtime"))
+    assert "overfeat_tools.convolution.loops.product" in told
+    assert "llvmlite" not in told
+
+
+MISSING = """
+import sys
+from overfeat_tools.backend.compiler import Compiler
+from overfeat_tools.commands import classify
+
+missed_seconds = float(sys.argv.pop(1))
+
+def miss(self, seconds):
+    self._missed_seconds = missed_seconds
+    return 1e9
+
+Compiler.miss = miss
+sys.argv[1:1] = ["--net", "tiny"]
+classify.main()
+"""
+
+
+@pytest.mark.skipif(open_compiler() is None, reason="no loops are compiled for this processor")
+@pytest.mark.parametrize("missed_seconds", [0.0, 100.0])
+def test_a_run_that_missed_much_lets_the_next_compile(missed_seconds: float, loops: Path) -> None:
+    command = [sys.executable, "-c", MISSING, str(missed_seconds), str(SAMPLES / "spiral.png")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert loops.exists() == (missed_seconds > 0)
+
+
 def answers(text: str) -> tuple[list[str], list[float]]:
     """Give the names and the probabilities that were printed."""
     lines = [line.rpartition(" ") for line in text.splitlines()]
@@ -724,8 +756,8 @@ def test_answers_are_the_same_without_llvmlite(method: str, unimportable: Path, 
     if open_compiler() is None:
         assert not used
     elif method != "auto":
-        loops = {"gemm": {"finish"}, "fft": {"fourier"}, "cook-toom": {"evaluate", "interpolate"}}[method]
-        assert used >= {"multiply"} | loops
+        wanted = {"gemm": {"finish"}, "fft": {"fourier"}, "cook-toom": {"evaluate", "interpolate"}}[method]
+        assert used >= {"multiply"} | wanted
 
 
 BROKEN = {

@@ -276,6 +276,14 @@ def test_read_only_and_unaligned_weights(device: Backend) -> None:
         )
 
 
+@pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
+def test_biases_of_any_kind(method: str, device: Backend) -> None:
+    """Steps between them, doubles, other byte orders: the loops read plain floats."""
+    weight, bias, x = random((16, 16, 3, 3), 1), random((32,), 2), random((2, 16, 9, 9))
+    for some in (bias[::2], bias[15::-1], bias[:16].astype(np.float64), bias[:16].astype(">f4")):
+        assert error_of(Convolution(weight, some, backend=device, method=method), x) < tolerance(method)
+
+
 @pytest.mark.parametrize("sizes", [ODD, VECTORS])
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
 def test_the_fused_rectifier(method: str, sizes: tuple[int, int], device: Backend) -> None:
@@ -383,6 +391,16 @@ class Planner:
         """List what there is to choose from."""
         return offered(self.convolution, self.geometry, pictures)
 
+    def is_compiled(self, way: Way) -> bool:
+        """Tell whether a way is computed by compiled loops."""
+        return self.convolution._is_compiled(way, self.geometry)  # noqa: SLF001 -- what is watched here
+
+    def missed(self, pictures: int) -> float:
+        """Give the seconds that the best compiled way would save of what needs nothing that is not there."""
+        found = self.convolution._candidates(pictures, self.geometry)  # noqa: SLF001 -- as a call would
+        ready = next(way for way in found if not way.spectra_bytes or way.key in self.spectra)
+        return max(0.0, ready.seconds - min(way.seconds for way in found if self.is_compiled(way)))
+
     def batch(self, pictures: int) -> tuple[Way, float]:
         """Plan a batch; give the way and what it costs, spectra included."""
         way = self.convolution.choose(pictures, self.geometry)
@@ -436,6 +454,32 @@ def test_every_purchase_pays_back_by_itself(planning: CpuBackend) -> None:
             if set(planner.spectra) != before:
                 assert saved[way.key] >= way.price_seconds, f"{way} at batch {number + 1}, having {before}"
                 saved.clear()
+
+
+def test_all_layers_pay_for_loading_the_loops(planning: CpuBackend) -> None:
+    """None begins with a compiled way before all of them together have missed what loading takes; then all may."""
+    if planning.compiler is None:
+        pytest.skip("there are no loops")
+    planning.compiler.loaded = False
+    planning.compiler.__dict__["_price_seconds"] = 0.1
+    planners = [Planner(geometry, planning) for geometry in GEOMETRIES[:4]]
+    missed = 0.0
+    for _ in range(100):
+        for planner in planners:
+            missed += planner.missed(1)
+            way, _ = planner.batch(1)
+            assert not planner.is_compiled(way) or missed > 0.1
+        if missed > 0.2:
+            break
+    assert all(planner.is_compiled(planner.batch(1)[0]) for planner in planners)
+
+
+def test_the_classifiers_weights_are_not_copied() -> None:
+    """Where the patches lie as they should, half a gigabyte in another order gains nothing."""
+    for geometry in GEOMETRIES:
+        whole = (geometry.height, geometry.width) == (geometry.kernel_height, geometry.kernel_width)
+        if whole or geometry.kernel_height == 1:
+            assert {way.method for way in ways(geometry, 1, Rates(), 8)}.isdisjoint({"gemm-direct"}), geometry
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 100e6, 200e6, 400e6])

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from overfeat_tools.backend.compiler import open_compiler
 from tests import synthetic_weights
 from tests.conftest import REFERENCE_DATA, recorded_ppm
 
@@ -542,6 +543,8 @@ def test_verbose(fast: Path) -> None:
     assert names(result.out) == NAMES[:1] * 2
     assert all(line.startswith("of-classify: ") for line in result.err.splitlines())
     assert "1 threads" in result.err or "1 thread" in result.err
+    compiler = open_compiler()
+    assert compiler is None or f"loops compiled for vectors of {compiler.lanes}" in result.err
 
 
 @pytest.mark.full_size

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools import pipeline
-from overfeat_tools.backend import CpuBackend
+from overfeat_tools.backend import CpuBackend, cpu
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.layers import Normalise
 from overfeat_tools.network import Topology
@@ -212,6 +213,15 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 41))
+
+
+def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It will be used again: else the second of two large pictures would be refused where the first was not."""
+    monkeypatch.setattr(cpu, "open", lambda *_, **__: StringIO("MemTotal: 9 kB\nMemAvailable: 7 kB\n"), raising=False)
+    backend = CpuBackend(1)
+    assert backend.free_bytes() == 7 << 10
+    backend.scratch("map 0", (3, 1 << 10), np.float32)
+    assert backend.free_bytes() == (7 + 12) << 10
 
 
 def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:

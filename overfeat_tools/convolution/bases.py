@@ -96,8 +96,8 @@ def _fourier_kernels(geometry: Geometry, size: int) -> FloatArray:
     folded = (bins[:, 0] % half == 0) & (bins[:, 1] == 0)
     first = _conjugate_spectrum(bins[:, 1], bins[:, 0], geometry, size)
     second = _conjugate_spectrum(np.where(folded, half, bins[:, 1]), bins[:, 0], geometry, size)
-    mixed = np.where(folded[:, None], 0.0, first.imag)
-    matrices: FloatArray = np.array([[first.real, mixed], [-mixed, second.real]]).astype(np.float32)
+    # A real bin's imaginary part is nothing.
+    matrices: FloatArray = np.array([[first.real, first.imag], [-first.imag, second.real]]).astype(np.float32)
     return matrices
 
 

@@ -82,7 +82,7 @@ def convolve(
         some, picture, top = work[number]
         bottom = min(top + band, out_rows)
         places = columns[: (bottom - top) * geometry.out_width]
-        kernels = slice(some.start * width, min(some.stop * width, geometry.kernels))
+        kernels = slice(some.start * width, some.stop * width)
         sums = backend.thread_scratch("sums", (1, len(places), (some.stop - some.start) * width), np.float32)
         inputs = surrounded[picture : picture + 1, top * geometry.stride :]
         Products(inputs, places, what, panels[None, some], sums).compute(slice(0, some.stop - some.start), backend)
