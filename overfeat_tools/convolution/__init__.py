@@ -242,25 +242,25 @@ class Convolution:
         ready = next((way for way in found if not way.spectra_bytes or way.key in self._spectra), found[0])
         if self.method != "auto":
             return next((way for way in found if way is ready or self._fits(way)), ready)
-        loading = self._loading_seconds(found, ready, geometry)
+        loaded = self._loading_is_paid(found, ready, geometry)
         best, gain = ready, 0.0
         for way in found:
             if way.seconds > _WORTH_CHANGING * ready.seconds:
                 break
             missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
             self._missed_seconds[way.key] = missed
-            price = way.price_seconds + (loading if self._is_compiled(way, geometry) else 0.0)
-            if missed - price > gain and self._fits(way):
-                best, gain = way, missed - price
+            offered = loaded or not self._is_compiled(way, geometry)
+            if offered and missed - way.price_seconds > gain and self._fits(way):
+                best, gain = way, missed - way.price_seconds
         return best
 
-    def _loading_seconds(self, found: list[Way], ready: Way, geometry: Geometry) -> float:
-        """Give what is left of the price of loading the compiled loops, to which all layers add what they miss."""
+    def _loading_is_paid(self, found: list[Way], ready: Way, geometry: Geometry) -> bool:
+        """Tell whether all layers together have missed what loading the compiled loops takes."""
         compiler = self._backend.compiler
         if compiler is None or compiler.loaded:
-            return 0.0
+            return True
         compiled = next((way for way in found if self._is_compiled(way, geometry)), ready)
-        return compiler.miss(ready.seconds - compiled.seconds)
+        return compiler.miss(ready.seconds - compiled.seconds) <= 0.0
 
     def _fits(self, way: Way) -> bool:
         return self._budget.fits(way.spectra_bytes - self._held_bytes)
