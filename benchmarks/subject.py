@@ -10,8 +10,8 @@ import numpy.typing as npt
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
 from overfeat_tools.convolution import Geometry
-from overfeat_tools.layers import Pad
-from overfeat_tools.network import CHANNELS, Network, Topology
+from overfeat_tools.layers import MaxPool, Pad
+from overfeat_tools.network import CHANNELS, Network, Topology, steps
 
 Array = npt.NDArray[Any]
 
@@ -33,12 +33,17 @@ def open_network(topology: Topology, weights: Path, threads: int) -> Network:
     return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_spectra(backend))
 
 
-def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]:
-    """Give the sizes of each convolution for one picture size, by layer."""
+def geometries(network: Network, height: int, width: int, *, pooled: bool = False) -> dict[int, Geometry]:
+    """Give the sizes of each convolution for one picture size, by layer; or of as much of it as is pooled."""
     layers = network.topology.layers
     shapes = [(CHANNELS, height, width), *network.topology.shapes(height, width)]
+    squares = {
+        step_layer: layers[step[-1]].size if pooled and isinstance(layers[step[-1]], MaxPool) else 1
+        for step in steps(network.topology, network.topology.last_layer)
+        for step_layer in step
+    }
     return {
-        number: convolution.geometry(*shapes[number - isinstance(layers[number - 1], Pad)][1:])
+        number: convolution.geometry(*shapes[number - isinstance(layers[number - 1], Pad)][1:], squares[number])
         for number, convolution in network.convolutions.items()
     }
 
@@ -61,7 +66,7 @@ def warm_up(network: Network, pictures: Array, last: int | None = None) -> WarmU
     batches = changed = 1
     sizes = {
         number: geometry
-        for number, geometry in geometries(network, *pictures.shape[2:]).items()
+        for number, geometry in geometries(network, *pictures.shape[2:], pooled=True).items()
         if last is None or number <= last
     }
     ways = _choices(network, sizes, len(pictures))

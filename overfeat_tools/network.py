@@ -26,7 +26,7 @@ from overfeat_tools.layers import (
 from overfeat_tools.weights import PACKAGED, KernelShape, map_weights, weights_folder
 
 CHANNELS = 3
-SPECTRA_LIMIT_BYTES = 1 << 30
+SPECTRA_LIMIT_BYTES = 1536 << 20
 Shape = tuple[int, int, int]
 
 

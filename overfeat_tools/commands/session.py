@@ -30,7 +30,7 @@ def open_network(options: cli.NetworkOptions) -> Network:
 
 
 def memory_for_spectra(backend: Backend) -> float:
-    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1024 or an eighth of the device's.
+    """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1536 or an eighth of the device's.
 
     Raises
     ------

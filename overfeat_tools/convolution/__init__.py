@@ -8,10 +8,10 @@
 
 The last two are one machine (`transform.py`) with two bases (`fourier.py`, `cooktoom.py`); `plan.py`
 estimates costs and `tiles.py` cuts maps.  All that is numpy's, and runs on every backend.  Where the backend has
-a compiler, two ways have loops of their own (`loops/`), which are quicker:
+a compiler, there are loops of their own (`loops/`), which are quicker:
 
     gemm-direct     a product that unfolds nothing (`direct.py`)
-    cook-toom       the same tiles, in three loops (`fused.py`)
+    cook-toom, fft  the same tiles and some larger ones, in three loops (`fused.py`)
 
 Arrays are (N, C, H, W) to the caller; their order in memory is what each way likes.  numpy's have the
 pictures last, (C, H, W, N), so that every copy of a patch or tile, every pool and every Fourier
@@ -21,6 +21,7 @@ compiled ones have the channels last, (N, H, W, C), and vectors of them.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -39,7 +40,7 @@ from overfeat_tools.convolution.tiles import cut
 from overfeat_tools.convolution.transform import Tiled
 
 # A way must be estimated this much quicker than what is ready, or changing is not worth the doubt.
-_WORTH_CHANGING = 0.9
+_WORTH_CHANGING = 0.95
 
 _TILED_KEPT = 8
 
@@ -133,10 +134,20 @@ class Convolution:
         """Kernels and biases on the device; brought there once, by the first batch."""
         return self._backend.array(self.weight), self._backend.array(np.ascontiguousarray(self.bias, np.float32))
 
-    def geometry(self, height: int, width: int) -> Geometry:
-        """Give the sizes of this convolution on one map size."""
+    def geometry(self, height: int, width: int, squares: int = 1) -> Geometry:
+        """Give the sizes of this convolution on one map size.
+
+        Where maxima of squares are wanted they are those of a map so much smaller that none are left over.
+        """
         kernels, channels, kernel_height, kernel_width = self.weight.shape
-        return Geometry(channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding)
+        whole = Geometry(channels, height, width, kernels, kernel_height, kernel_width, self.stride, self.padding)
+        if squares > min(whole.out_height, whole.out_width):
+            return whole
+        return replace(
+            whole,
+            height=height - self.stride * (whole.out_height % squares),
+            width=width - self.stride * (whole.out_width % squares),
+        )
 
     def __call__(
         self, x: Array, threshold: float | None = None, squares: int = 1, room: Room | None = None
@@ -159,14 +170,16 @@ class Convolution:
         array (N, K, out_height // squares, out_width // squares) float32
             In any memory order.
         """
-        geometry = self.geometry(*x.shape[2:])
-        way = self.choose(x.shape[0], geometry)
+        pictures, _, height, width = x.shape
+        wanted = self.geometry(height, width, squares)
+        way = self.choose(pictures, wanted)
         self.used[str(way)] += 1
         weight, bias = self._parameters
         ending = Ending(bias, threshold, self._backend)
         room = room or partial(self._backend.xp.empty, dtype=np.float32)
-        if self._is_compiled(way, geometry):
-            return self._compiled(way, channels_last(x), weight, geometry, ending, squares, room)
+        if self._is_compiled(way, wanted):
+            return self._compiled(way, channels_last(x), weight, wanted, ending, squares, room)
+        geometry = self.geometry(height, width)
         source = pictures_last(x, self._backend)
 
         def output(squares: int) -> FloatArray:
@@ -195,7 +208,7 @@ class Convolution:
     def _compiled(
         self, way: Way, x: FloatArray, weight: FloatArray, geometry: Geometry, ending: Ending, squares: int, room: Room
     ) -> FloatArray:
-        """Convolve `x` (N, H, W, C) in one of the ways that are compiled."""
+        """Convolve `x` (N, H, W, C), at least as large as the geometry says, in one of the ways that are compiled."""
 
         def output(squares: int) -> FloatArray:
             return room((len(x), geometry.out_height // squares, geometry.out_width // squares, geometry.kernels))
@@ -206,7 +219,7 @@ class Convolution:
             direct.convolve(x, panels, y, geometry, self._backend, ending, squares)
         else:
             tiles = self._fused(way.method, way.size, geometry)
-            (spectra,) = self._prepared(way, lambda: tiles.transform_kernels(weight))
+            spectra = self._prepared(way, lambda: tiles.transform_kernels(weight))
             inside = squares if tiles.tiling.holds(squares) else 1
             y = output(inside)
             tiles.convolve(x, spectra, y, ending, inside)

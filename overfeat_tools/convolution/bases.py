@@ -1,16 +1,10 @@
 """The two bases as the compiled tiles (`fused.py`) take them.
 
-An element of a spectrum is `depth` numbers: one evaluation of a Cook-Toom tile, or the two parts of a Fourier bin. Its
-product over the channels is one of real numbers in either case, as a complex number times a complex
-number is two numbers times a matrix of two by two:
-
-    (Vr, Vi) -> (Vr, Vi) @ [[Ur, Ui], [-Ui, Ur]]
-
-Two bins of a Fourier spectrum that are real share an element; their matrix is [[Ua, 0], [0, Ub]].  Four products of
-real numbers for a complex one, as complex products take anyway; the kernels' spectra are twice as large.
+An element of a spectrum is `depth` numbers: one evaluation of a Cook-Toom tile, or the two parts of a Fourier bin. Two
+bins of a Fourier spectrum that are real share an element, so not all elements of it are multiplied alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +14,40 @@ from overfeat_tools.backend import Compiled, Compiler, FloatArray
 from overfeat_tools.convolution import cooktoom
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.loops import fourier, tiles
+from overfeat_tools.convolution.panels import TERMS
 
-FOURIER_SIZES = (8, 16)
+FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""
+
+LARGE_TILE = 8
+"""From this size on Cook-Toom tiles make so much of the rounding of a sum that shorter ones are worth 3 % of the time.
+"""
+
+_TERMS_OF_LARGE_TILES = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """Elements of a spectrum that are multiplied alike.
+
+    Parameters
+    ----------
+    elements : slice
+        Which they are.
+    kernels : array (depth, elements, kh * kw) float32
+        What makes a kernel's spectrum: kernels[i] @ kernel are numbers i of the elements.
+    complex : bool
+        Whether the two numbers of an element are parts of one; else each is multiplied by itself.
+    """
+
+    elements: slice
+    kernels: FloatArray
+    complex: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many elements."""
+        return int(self.kernels.shape[1])
 
 
 @dataclass(frozen=True)
@@ -31,85 +56,94 @@ class CompiledBasis:
 
     Parameters
     ----------
-    kernels : array (depth, depth, elements, kh * kw) float32
-        What makes a kernel's spectrum: number i of an element of the tiles contributes to number j of the
-        product by kernels[i, j] @ kernel.
+    parts : tuple of Part
+        All elements, in order.
     evaluate : callable
         Gives the compiled function that turns tiles into spectra.
     interpolate : callable
         Gives the one that turns products into outputs, of which squares so large are taken.
+    terms : int
+        Products to be added up in registers.
     """
 
-    kernels: FloatArray
+    parts: tuple[Part, ...]
     evaluate: Callable[[], Compiled]
     interpolate: Callable[[int], Compiled]
+    terms: int = TERMS
 
     @property
     def depth(self) -> int:
         """Numbers of an element."""
-        return len(self.kernels)
+        return len(self.parts[0].kernels)
+
+    @property
+    def elements(self) -> int:
+        """Elements of a spectrum."""
+        return int(self.parts[-1].elements.stop)
 
 
-def depth_of(method: str) -> int:
-    """Give the numbers of an element, which is as many as the product has terms for a channel."""
-    return 2 if method == "fft" else 1
+def is_large(size: tuple[int, int]) -> bool:
+    """Tell whether sums of Cook-Toom tiles of a size are kept shorter than others."""
+    return max(size) >= LARGE_TILE
 
 
-def compiled_basis(method: str, geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis:
-    """Give the basis of a method for kernels and tiles of a size."""
+def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
+    """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares."""
     if method == "cook-toom":
         return _cook_toom(geometry, size, compiler)
-    return _fourier(geometry, size, compiler)
+    return _fourier(geometry, size[0], compiler)
 
 
-def _cook_toom(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis:
+def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
+    axes = zip(size, (geometry.kernel_height, geometry.kernel_width), strict=True)
     # Rounded as they will be used: the last bits of their derivation, which BLAS may change, make no other function.
-    evaluate_input, evaluate_kernel, interpolate = (
-        matrix.astype(np.float32).astype(np.float64) for matrix in cooktoom.matrices(size, geometry.kernel_height)
+    down, right = (
+        [matrix.astype(np.float32).astype(np.float64) for matrix in cooktoom.matrices(*axis)] for axis in axes
     )
+    evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
     return CompiledBasis(
-        cooktoom.on_both_axes(evaluate_kernel)[None, None],
+        (Part(slice(0, size[0] * size[1]), np.kron(*evaluate_kernel).astype(np.float32)[None]),),
         lambda: tiles.evaluator(compiler, evaluate_input),
         lambda squares: tiles.interpolator(compiler, interpolate, squares),
+        _TERMS_OF_LARGE_TILES if is_large(size) else TERMS,
     )
 
 
 def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis:
     outputs = size - geometry.kernel_height + 1
     return CompiledBasis(
-        _fourier_kernels(geometry, size),
+        _fourier_parts(geometry, size),
         lambda: fourier.evaluator(compiler, size),
         lambda squares: fourier.interpolator(compiler, size, outputs, squares),
     )
 
 
-def _fourier_kernels(geometry: Geometry, size: int) -> FloatArray:
-    """Give the matrices of the conjugate spectra of kernels, divided by the number of places.
+def _fourier_parts(geometry: Geometry, size: int) -> tuple[Part, ...]:
+    """Give what makes the conjugate spectra of kernels, divided by the number of places.
 
-    They are in the order of `loops/fourier.py`.
+    Elements are in the order of `loops/fourier.py`.
     """
     half = size // 2
     columns = [(k, row) for k in range(1, half) for row in range(size)]
-    # Of columns 0 and T/2 the first pair stands for two real bins, 0 and T/2.
-    real = [(k, row) for k in (0, half) for row in range(half)]
-    bins = np.array(columns + real)
-    folded = (bins[:, 0] % half == 0) & (bins[:, 1] == 0)
-    first = _conjugate_spectrum(bins[:, 1], bins[:, 0], geometry, size)
-    second = _conjugate_spectrum(np.where(folded, half, bins[:, 1]), bins[:, 0], geometry, size)
-    # A real bin's imaginary part is nothing.
-    matrices: FloatArray = np.array([[first.real, first.imag], [-first.imag, second.real]]).astype(np.float32)
-    return matrices
+    bins = columns + [(k, row) for k in (0, half) for row in range(1, half)]
+    complex_ = _conjugate_spectrum(bins, geometry, size)
+    real = [_conjugate_spectrum([(k, row) for k in (0, half)], geometry, size).real for row in (0, half)]
+    return (
+        Part(slice(0, len(bins)), np.array([complex_.real, complex_.imag], np.float32), complex=True),
+        Part(slice(len(bins), len(bins) + 2), np.array(real, np.float32)),
+    )
 
 
 def _conjugate_spectrum(
-    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], geometry: Geometry, size: int
+    bins: Sequence[tuple[int, int]], geometry: Geometry, size: int
 ) -> npt.NDArray[np.complex128]:
-    """Give exp(2 pi i (row * i + column * j) / T) / T**2, for bins (row, column) and places (i, j) of a kernel.
+    """Give exp(2 pi i (row * i + column * j) / T) / T**2, for bins (column, row) and places (i, j) of a kernel.
 
     Shape (bins, kh * kw).
     """
+    columns, rows = np.array(bins).T
     down = np.outer(rows, np.arange(geometry.kernel_height))
     right = np.outer(columns, np.arange(geometry.kernel_width))
     turns = (down[:, :, None] + right[:, None, :]) % size / size
     spectrum: npt.NDArray[np.complex128] = np.exp(2j * np.pi * turns) / size**2
-    return spectrum.reshape(len(rows), -1)
+    return spectrum.reshape(len(bins), -1)

@@ -16,7 +16,8 @@ products acting on the flattened tile: a plain product again.  Per output and ch
 
 A tile of 7 places has 5x5 outputs of a 3x3 kernel, 1.96 multiplications each, and fits maps of 15x15; it has
 2x2 outputs of a 6x6 kernel, 12.25 multiplications each for 36, as the tile of 6 has of a 5x5 kernel, 9 for 25:
-for the classifier, where a large picture has given it a map.
+for the classifier, where a large picture has given it a map.  Rows and columns may have different points: a tile of
+8x7 places has 6x5 outputs, 1.87 multiplications each, and whole ones cover maps of 36x50.
 
 The points decide the rounding.  Small, spread and symmetric ones keep the entries of the matrices
 near each other in size; with all numbers random, an output's error is that of one product times
@@ -24,9 +25,10 @@ near each other in size; with all numbers random, an output's error is that of o
     sqrt(sum over i of (V_m'[., i] * |V_r[i]| * |inverse(V_n)'[i]|) ** 2)        on each axis.
 
 For tiles of 6 places the least that is to be had is 21 (both axes, 3x3 kernel), for 7 places 51, for 8 131; the
-points below have 22 and 51, the textbook's {0, 1, -1, 2, -2, inf} 94.  Most of the error of one product comes
-from adding up the channels, so short sums help.  With those below, on all 3x3 layers of both networks,
-tiles of 6 have errors of up to 15e-7 of the largest output, tiles of 7 up to 27e-7.
+points below have 22, 51 and 134, the textbook's {0, 1, -1, 2, -2, inf} 94.  For 9 it would be 350, too much for
+floats.  Most of the error of one product comes from adding up the channels, so short sums help.  With those of numpy's
+engine, on all 3x3 layers of both networks, tiles of 6 have errors of up to 15e-7 of the largest output, tiles of 7 up
+to 27e-7.  The compiled one keeps its sums shorter (`bases.py`): up to 13e-7, 24e-7, and 31e-7 for tiles of 8x7.
 
 Source: Lavin & Gray, arXiv:1509.09308; the transposition: Blahut, Fast Algorithms for Signal
 Processing, chapter 5.
@@ -48,10 +50,14 @@ POINTS: dict[int, tuple[float, ...]] = {
     5: (7 / 16, -7 / 16, 5 / 4, -5 / 4),
     6: (0, 11 / 16, -11 / 16, 3 / 2, -3 / 2),
     7: (5 / 16, -5 / 16, 7 / 8, -7 / 8, 13 / 8, -13 / 8),
+    8: (0, 9 / 16, -9 / 16, 1, -1, 29 / 16, -29 / 16),
 }
 
-# Channels given to one product.  The shorter the sum the better: what it loses, large tiles make more of.
-_TERMS = {4: 1024, 5: 1024, 6: 1024, 7: 512}
+TERMS = {4: 1024, 5: 1024, 6: 1024, 7: 512}
+"""Channels given to one product, for the sizes of square tiles that numpy's engine uses.
+
+The shorter the sum the better: what it loses, large tiles make more of.
+"""
 
 
 class CookToomBasis:
@@ -69,7 +75,7 @@ class CookToomBasis:
         self._evaluate_kernel = bring(on_both_axes(evaluate_kernel))
         self._interpolate = bring(on_both_axes(interpolate))
         self._size, self._outputs = size, size - kernel + 1
-        self.parts: tuple[Elements, ...] = (Elements(size * size, np.dtype(np.float32), _TERMS[size]),)
+        self.parts: tuple[Elements, ...] = (Elements(size * size, np.dtype(np.float32), TERMS[size]),)
 
     def transform_kernels(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the evaluations of kernels: `weight` (k, C, r, r), `spectra` [(elements, k, C)]."""

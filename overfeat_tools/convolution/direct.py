@@ -75,6 +75,9 @@ def convolve(
     most = backend.cache_bytes // (2 * FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
     pieces = -(-_PIECES_A_THREAD * backend.threads // (len(x) * len(groups)))
     band = max(1, min(most, -(-out_rows // pieces)) // squares) * squares
+    if band >= out_rows and len(x) == 1 and len(groups) > 1:
+        # Each panel is used once only: it need not stay in the cache, and fewer pieces of work are quicker.
+        groups = stretches(len(panels), -(-len(panels) // (2 * _PIECES_A_THREAD * backend.threads)))
     columns = _columns(band, geometry, line)
     work = [(some, picture, top) for some in groups for picture in range(len(x)) for top in range(0, out_rows, band)]
 

@@ -1,19 +1,21 @@
 """Tiles, compiled: what `transform.py` does with numpy, in three loops made for it.
 
     V[e, tile, c]  spectra of tiles            each tile is read where it lies in the map
-    M[e, tile, k] = sum over c of V[e, tile, c] * U[e, c, k]
+    M[e, tile, k] = sum over c of V[e, tile, c] * U[e, c, k]       real or complex
     outputs        transformed back, pooled, biased, rectified and put in their places in one go
 
 Channels come last everywhere, so that nothing is rearranged between the three, and a single picture runs as well as a
-batch.  An element has one number of a channel or two (`bases.py`), which are channels of their own in
-the product.  Between the loops stand V and M, in rounds: of as many tiles as the last-level cache holds, but
+batch.  An element has one number of a channel or two (`bases.py`): those of all channels, then the others.
+Between the loops stand V and M, in rounds: of as many tiles as the last-level cache holds, but
 enough that reading U again for each round costs less than reading and writing V and M.
 """
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
-from overfeat_tools.convolution.bases import compiled_basis, depth_of
+from overfeat_tools.convolution.bases import Part, compiled_basis
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
 from overfeat_tools.convolution.panels import Products, padded, panel_width, runs
@@ -29,10 +31,9 @@ _GAP_FLOATS = 80
 _TILE_GAP_FLOATS = 16
 
 
-def spectra_bytes(method: str, geometry: Geometry, tiling: Tiling, width: int) -> int:
-    """Give the bytes of the kernels' spectra."""
-    pairs = padded(geometry.kernels, width) * geometry.channels
-    return tiling.pixels * depth_of(method) * pairs * FLOAT_BYTES
+def spectra_bytes(geometry: Geometry, tiling: Tiling, width: int) -> int:
+    """Give the bytes of the kernels' spectra, as many numbers as a tile has places."""
+    return tiling.pixels * padded(geometry.kernels, width) * geometry.channels * FLOAT_BYTES
 
 
 def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
@@ -43,6 +44,13 @@ def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
     return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
 
 
+# So few numbers of spectra one thread transforms while another would be waking up.
+_ALONE_FLOATS = 1 << 19
+
+# So few panels are not worth sharing out.
+_FEW_PANELS = 64
+
+
 class FusedTiles:
     """A convolution of one geometry through tiles of one size, by one method."""
 
@@ -50,12 +58,11 @@ class FusedTiles:
         compiler = compiler_of(backend)
         self.geometry, self.tiling, self._backend = geometry, tiling, backend
         self._lanes, self._width = compiler.lanes, panel_width(compiler)
-        self._basis = compiled_basis(method, geometry, tiling.height, compiler)
+        self._basis = compiled_basis(method, geometry, (tiling.height, tiling.width), compiler)
         self._padded = padded(geometry.kernels, self._width)
         # A map smaller than a tile is one tile, so that this is right there, too.
-        self._step = tiling.height - geometry.kernel_height + 1
-        self._elements = self._basis.kernels.shape[2]
-        self._runs = runs((0,), self._basis.depth * geometry.channels)
+        self._steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
+        self._runs = runs((0,), geometry.channels, self._basis.terms)
         self._tiles_at_once = tiles_at_once(geometry, tiling, self._width)
 
     def transform_kernels(self, weight: FloatArray) -> list[Array]:
@@ -67,33 +74,58 @@ class FusedTiles:
 
         Returns
         -------
-        list of one array (elements, depth * panels, depth * C, width) float32
+        list of arrays, one for each part of the basis
+            (depth, elements, panels, C, width) float32, or complex ones (elements, panels, C, 2 * lanes).
         """
-        matrices, channels, width = self._basis.kernels, self.geometry.channels, self._width
+        return [
+            self._complex_spectra(part, weight) if part.complex else self._real_spectra(part, weight)
+            for part in self._basis.parts
+        ]
+
+    def _real_spectra(self, part: Part, weight: FloatArray) -> Array:
         depth, count = self._basis.depth, self._padded // self._width
-        spectra = np.empty((self._elements, depth, count, depth, channels, width), np.float32)
-        taps = matrices.shape[3]
+        spectra = np.empty((depth, part.count, count, self.geometry.channels, self._width), np.float32)
 
         def transform(number: int) -> None:
-            some = weight[number * width : (number + 1) * width].reshape(-1, channels, taps)
-            ordered = self._backend.thread_scratch("ordered", (taps, channels, width), np.float32)
-            ordered[..., : len(some)] = some.transpose(2, 1, 0)
-            ordered[..., len(some) :] = 0.0
-            flat = ordered.reshape(taps, -1)
-            for i, j in np.ndindex(depth, depth):
-                out = spectra[:, j, number, i].reshape(self._elements, -1, copy=False)
-                np.matmul(matrices[i, j], flat, out=out)
+            taps = self._ordered(weight, number, self._width)
+            for i, matrix in enumerate(part.kernels):
+                np.matmul(matrix, taps, out=spectra[i, :, number].reshape(part.count, -1, copy=False))
 
         self._backend.share(transform, count)
-        return [spectra.reshape(self._elements, depth * count, depth * channels, width)]
+        return spectra
 
-    def convolve(self, x: FloatArray, kernels: Array, y: FloatArray, ending: Ending, squares: int = 1) -> None:
+    def _complex_spectra(self, part: Part, weight: FloatArray) -> Array:
+        lanes, channels = self._lanes, self.geometry.channels
+        count = len(weight) // lanes
+        spectra = np.empty((part.count, count, channels, 2, lanes), np.float32)
+
+        def transform(number: int) -> None:
+            taps = self._ordered(weight, number, lanes)
+            for i, matrix in enumerate(part.kernels):
+                spectra[:, number, :, i] = (matrix @ taps).reshape(part.count, channels, lanes)
+
+        self._backend.share(transform, count)
+        return spectra.reshape(part.count, count, channels, 2 * lanes)
+
+    def _ordered(self, weight: FloatArray, number: int, width: int) -> FloatArray:
+        """Bring the kernels of a panel into its order, with zeros where there are no more: (kh * kw, C * width)."""
+        some = weight[number * width : (number + 1) * width]
+        taps = some[0, 0].size
+        ordered = self._backend.thread_scratch("ordered", (taps, self.geometry.channels, width), np.float32)
+        ordered[..., : len(some)] = some.reshape(len(some), -1, taps).transpose(2, 1, 0)
+        ordered[..., len(some) :] = 0.0
+        flat: FloatArray = ordered.reshape(taps, -1)
+        return flat
+
+    def convolve(
+        self, x: FloatArray, kernels: Sequence[Array], y: FloatArray, ending: Ending, squares: int = 1
+    ) -> None:
         """Write the convolution of `x` into `y`.
 
         Parameters
         ----------
         x : array (N, H, W, C) float32, contiguous
-        kernels : array (elements, depth * panels, depth * C, width) float32
+        kernels : sequence of arrays
             From `transform_kernels`.
         y : array (N, out_height // squares, out_width // squares, K) float32, contiguous
             The output.  K and C are multiples of the width of a vector.
@@ -123,22 +155,41 @@ class FusedTiles:
             evaluate(
                 spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data,
                 *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
-                self._step, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
+                *self._steps, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
                 channels.start, channels.stop,
             )  # fmt: skip
 
         self._backend.share(transform, len(work))
         return spectra
 
-    def _multiply(self, spectra: FloatArray, kernels: Array) -> FloatArray:
+    def _multiply(self, spectra: FloatArray, kernels: Sequence[Array]) -> FloatArray:
         """Multiply element by element: (elements, tiles, depth * kernels)."""
         count = spectra.shape[1]
         products = self._room("products", count, self._basis.depth * self._padded)
         columns = np.arange(count, dtype=np.int64) * (spectra.strides[1] // FLOAT_BYTES)
-        all_ = Products(spectra, columns, self._runs, kernels, products)
-        pieces = self._backend.pieces(all_.count)
-        self._backend.share(lambda number: all_.compute(pieces[number], self._backend), len(pieces))
+        work = [
+            (all_, some)
+            for part, panels in zip(self._basis.parts, kernels, strict=True)
+            for all_ in self._products(part, spectra[part.elements], columns, panels, products[part.elements])
+            for some in (self._backend.pieces(all_.count) if all_.count > _FEW_PANELS else [slice(0, all_.count)])
+        ]
+
+        def multiply(number: int) -> None:
+            all_, some = work[number]
+            all_.compute(some, self._backend)
+
+        self._backend.share(multiply, len(work))
         return products
+
+    def _products(
+        self, part: Part, x: FloatArray, columns: Array, panels: Array, out: FloatArray
+    ) -> Iterator[Products]:
+        channels, kernels = self.geometry.channels, self._padded
+        if part.complex:
+            yield Products(x, columns, self._runs, panels, out, (channels, kernels))
+            return
+        for i, some in enumerate(panels):
+            yield Products(x[..., i * channels :], columns, self._runs, some, out[..., i * kernels :])
 
     def _interpolate(self, products: FloatArray, y: FloatArray, tiles: slice, ending: Ending, squares: int) -> None:
         """Turn products into outputs and put them in their places."""
@@ -158,8 +209,10 @@ class FusedTiles:
         self._backend.share(transform, len(work))
 
     def _pieces(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
-        """Share out tiles, or channels where the tiles are few."""
+        """Share out tiles, or channels where the tiles are few, or nothing."""
         count = tiles.stop - tiles.start
+        if count * channels * self.tiling.pixels <= _ALONE_FLOATS:
+            return [(tiles, slice(0, channels))]
         by_tiles = self._backend.pieces(count)
         if count >= 8 * len(by_tiles):
             return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
@@ -170,7 +223,7 @@ class FusedTiles:
     def _room(self, use: str, tiles: int, channels: int) -> FloatArray:
         """Make room for what lives only within one round: (elements, tiles, channels)."""
         tile_floats = channels + _TILE_GAP_FLOATS
-        whole = self._backend.scratch(use, (self._elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
-        tiled = whole[:, : tiles * tile_floats].reshape(self._elements, tiles, tile_floats, copy=False)
+        whole = self._backend.scratch(use, (self._basis.elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
+        tiled = whole[:, : tiles * tile_floats].reshape(self._basis.elements, tiles, tile_floats, copy=False)
         room: FloatArray = tiled[..., :channels]
         return room

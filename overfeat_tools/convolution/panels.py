@@ -12,10 +12,10 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
-from overfeat_tools.convolution.loops.product import block_columns, multiplier, panel_width
+from overfeat_tools.convolution.loops.product import block_columns, complex_multiplier, multiplier, panel_width
 
-# Products added up in registers; the sums of so many are then added to each other.
-_TERMS = 256
+TERMS = 128
+"""Products added up in registers; the sums of so many are then added to each other."""
 
 
 def panel_count(kernels: int, width: int) -> int:
@@ -43,11 +43,11 @@ class Runs:
 
 
 @lru_cache
-def runs(starts: tuple[int, ...], length: int) -> Runs:
-    """Cut runs of `length` from `starts` into pieces that make partial sums of no more than some hundred terms."""
-    piece = next(size for size in range(min(length, _TERMS), 0, -1) if length % size == 0)
+def runs(starts: tuple[int, ...], length: int, terms: int = TERMS) -> Runs:
+    """Cut runs of `length` from `starts` into pieces that make partial sums of no more than so many terms."""
+    piece = next(size for size in range(min(length, terms), 0, -1) if length % size == 0)
     offsets = np.add.outer(starts, np.arange(0, length, piece)).ravel().astype(np.int64)
-    return Runs(offsets, piece, max(1, _TERMS // piece))
+    return Runs(offsets, piece, max(1, terms // piece))
 
 
 def panelled(matrix: FloatArray, backend: Backend) -> FloatArray:
@@ -89,6 +89,9 @@ class Products:
     panels : array (elements, panels, terms, width) float32, contiguous
     out : array (elements, columns, panels * width or more) float32
         Its rows are contiguous.
+    imaginary : (int, int), optional
+        For complex products: floats from real to imaginary parts, of x and of out.  A panel is of half as many
+        kernels then, a vector of real parts beside one of imaginary ones.
     """
 
     x: FloatArray
@@ -96,6 +99,7 @@ class Products:
     runs: Runs
     panels: FloatArray
     out: FloatArray
+    imaginary: tuple[int, int] | None = None
 
     @property
     def count(self) -> int:
@@ -105,27 +109,19 @@ class Products:
     def compute(self, some: slice, backend: Backend) -> None:
         """Compute with some of the panels of all elements, numbered through."""
         what, width = self.runs, self.panels.shape[3]
-        product = multiplier(compiler_of(backend), width)
+        compiler = compiler_of(backend)
+        product = complex_multiplier(compiler) if self.imaginary else multiplier(compiler, width)
         out_stride, stride = (step // FLOAT_BYTES for step in self.out.strides[:2])
         x, out, places = self.x.ctypes.data, self.out.ctypes.data, (self.columns.ctypes.data, len(self.columns))
         panels, panel_count, x_stride = self.panels.ctypes.data, self.panels.shape[1], self.x.strides[0] // FLOAT_BYTES
-        pieces = self._pieces(width, backend)
-        if len(pieces) == 1:
+        for piece in self._pieces(width, backend):
+            # All panels meet one piece of the inputs before the next.
             product(
-                out, stride, out_stride, panels, some.start, some.stop, panel_count, x, x_stride, *places,
-                what.offsets.ctypes.data, len(what.offsets), what.length, what.group, 0,
+                out, stride, out_stride, panels + FLOAT_BYTES * width * piece.start * what.length, what.terms * width,
+                some.start, some.stop, panel_count, x, x_stride, *places, what.offsets[piece].ctypes.data,
+                piece.stop - piece.start, what.length, what.group, int(piece.start > 0),
+                *(self.imaginary or (0, 0)),
             )  # fmt: skip
-            return
-        for number in range(some.start, some.stop):
-            element, panel = divmod(number, panel_count)
-            for piece in pieces:
-                product(
-                    out + FLOAT_BYTES * (element * out_stride + panel * width), stride, 0,
-                    panels + FLOAT_BYTES * width * (number * what.terms + piece.start * what.length), 0, 1, 1,
-                    x + FLOAT_BYTES * element * x_stride, 0, *places,
-                    what.offsets[piece].ctypes.data, piece.stop - piece.start, what.length, what.group,
-                    int(piece.start > 0),
-                )  # fmt: skip
 
     def _pieces(self, width: int, backend: Backend) -> list[slice]:
         """Cut the sums so that the part of a panel that they take stays in the cache while all columns use it."""
@@ -136,4 +132,4 @@ class Products:
         return stretches(len(self.runs.offsets), groups * self.runs.group)
 
 
-__all__ = ["Products", "Runs", "padded", "panel_count", "panel_width", "panelled", "runs"]
+__all__ = ["TERMS", "Products", "Runs", "padded", "panel_count", "panel_width", "panelled", "runs"]

@@ -23,6 +23,7 @@ and with AVX2.  With them the ways chosen for the layers of both networks, for 1
 on average than the best ones (AVX-512).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ _FEW_COLUMNS = 2
 
 # What a panel of one vector costs of one of two.
 _ONE_VECTOR = 0.75
+
+# What sums cost that are kept short for accuracy.
+_SHORT_SUMS = 1.03
 
 # Kernels at least so large are worth compiled Fourier tiles.
 _LEAST_FUSED_FOURIER = 5
@@ -149,11 +153,12 @@ def ways(
     found = [("gemm", _NO_TILES)]
     if geometry.kernels * geometry.taps * FLOAT_BYTES <= _SMALL_KERNELS_BYTES:
         found.append(("gemm-rows", _NO_TILES))
-    if panel_width and in_vectors(geometry.kernels, panel_width) and not gemm.needs_no_unfolding(geometry):
+    # Kernels that meet one place only are sooner read where they lie than put into panels.
+    if panel_width and in_vectors(geometry.kernels, panel_width) and geometry.out_pixels > 1:
         found.append(("gemm-direct", _NO_TILES))
     if geometry.stride == 1:
-        found += [("fft", size) for size in fourier_sizes(geometry)]
-        found += [("cook-toom", (n, n)) for n in cook_toom_sizes(geometry)]
+        found += [("fft", size) for size in fourier_sizes(geometry, panel_width)]
+        found += [("cook-toom", size) for size in cook_toom_sizes(geometry, panel_width)]
     return sorted(
         (
             estimate(method, size, geometry, pictures, rates, panel_width if loaded or method != "gemm" else 0)
@@ -168,9 +173,14 @@ def in_vectors(channels: int, panel_width: int) -> bool:
     return channels % (panel_width // VECTORS) == 0
 
 
+def has_fused(geometry: Geometry, panel_width: int) -> bool:
+    """Tell whether there are compiled tiles for this convolution."""
+    return panel_width > 0 and all(in_vectors(n, panel_width) for n in (geometry.channels, geometry.kernels))
+
+
 def is_fused(method: str, size: tuple[int, int], geometry: Geometry, panel_width: int) -> bool:
     """Tell whether tiles of this convolution are computed by the compiled loops."""
-    if not panel_width or not all(in_vectors(n, panel_width) for n in (geometry.channels, geometry.kernels)):
+    if not has_fused(geometry, panel_width):
         return False
     if method == "cook-toom":
         return True
@@ -199,10 +209,11 @@ def estimate(
     return _transform(method, size, geometry, pictures, rates)
 
 
-def fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
+def fourier_sizes(geometry: Geometry, panel_width: int = 0) -> list[tuple[int, int]]:
     """List the Fourier tile sizes that suit a map: each at least as large as the kernel needs.
 
-    The whole padded map is one of them, rounded up to a size that transforms fast.
+    The whole padded map is one of them, rounded up to a size that transforms fast.  Compiled tiles have sizes of their
+    own.
     """
     kernel = (geometry.kernel_height, geometry.kernel_width)
     if kernel == (1, 1):
@@ -217,15 +228,25 @@ def fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
     if not heights or not widths:
         return []
     squares = sorted(set(heights) & set(widths))
-    return [(size, size) for size in squares] or [(heights[-1], widths[-1])]
+    found = [(size, size) for size in squares] or [(heights[-1], widths[-1])]
+    most = max(*heights, *widths)
+    own = [(size, size) for size in bases.FOURIER_SIZES if size not in FOURIER_SIZES and max(kernel) < size <= most]
+    return found + [size for size in own if is_fused("fft", size, geometry, panel_width)]
 
 
-def cook_toom_sizes(geometry: Geometry) -> list[int]:
-    """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs a side."""
+def cook_toom_sizes(geometry: Geometry, panel_width: int = 0) -> list[tuple[int, int]]:
+    """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs a side.
+
+    Compiled tiles may be higher than wide, or less, so that whole ones fill a map; and large, but not on both axes:
+    that would double the error, up to 5e-6 of the largest output.
+    """
     side = geometry.kernel_height
     if not 1 < side == geometry.kernel_width:
         return []
-    return [size for size in cooktoom.POINTS if size > side]
+    sizes = [size for size in cooktoom.POINTS if size > side]
+    if has_fused(geometry, panel_width):
+        return [size for size in itertools.product(sizes, sizes) if min(size) < bases.LARGE_TILE]
+    return [(size, size) for size in sizes if size in cooktoom.TERMS]
 
 
 def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> Way:
@@ -239,6 +260,9 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> 
         # Whole panels are computed; one of a single vector at two thirds of the rate.
         computed = -(-columns // panel_width) if columns > panel_width // 2 else _ONE_VECTOR
         seconds = _compiled_product(flops * computed * panel_width / columns, kernel_bytes, rates)
+        if geometry.out_pixels > 1 and not unfolded:
+            # The layers around it have the channels last, so the map is turned, and turned back.
+            unfolded = (geometry.channels + geometry.kernels) * columns * FLOAT_BYTES
     else:
         seconds = _product(flops, columns, kernel_bytes, rates)
     return Way("gemm", _NO_TILES, seconds + unfolded / rates.unfold_bytes, 0.0, 0)
@@ -287,9 +311,14 @@ def _fused(
 ) -> Way:
     tiling = cut(geometry, *size)
     tiles = tiling.count * pictures
-    spectra_bytes = fused.spectra_bytes(method, geometry, tiling, panel_width)
+    spectra_bytes = fused.spectra_bytes(geometry, tiling, panel_width)
     rounds = -(-tiles // fused.tiles_at_once(geometry, tiling, panel_width))
     flops = spectra_bytes / FLOAT_BYTES * 2.0 * tiles
+    if method == "fft":
+        # A complex product is four real ones, of two numbers of a spectrum.
+        flops *= 2
+    elif bases.is_large(size):
+        flops *= _SHORT_SUMS
     work = _compiled_product(flops, rounds * spectra_bytes, rates)
     moved = 2.0 * (geometry.channels + geometry.kernels) * tiles * tiling.pixels * FLOAT_BYTES
     seconds = work + moved / rates.compiled_tile_bytes + rounds / rates.rounds_a_second

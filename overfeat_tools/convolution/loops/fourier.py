@@ -1,16 +1,15 @@
-"""Tiles into Fourier spectra and back, for tiles of T x T places, T a power of two.
+"""Tiles into Fourier spectra and back, for tiles of T x T places, T a power of two or three times one.
 
 Maps are real, so of the T * T bins of a tile a half is enough.  The rows are transformed first, T real
 numbers into T/2 + 1 bins; then the columns: those of bins 0 and T/2 are real again, the T/2 - 1 between
 them complex.  The spectrum is T * T / 2 pairs of numbers, each pair real and imaginary part of one bin:
 
     column k = 1 .. T/2 - 1    bin i is pair (k - 1) * T + i
-    columns 0 and T/2          bin i = 1 .. T/2 - 1 is pair first + i; pair first + 0 holds bins 0 and T/2, both real
+    columns 0 and T/2          bins 1 .. T/2 - 1 of both follow; the two last pairs hold bins 0 and T/2, both real
 
-In `spectra` (pairs, tiles, 2 * C) the C first numbers of all channels stand before their second ones, so a complex
-product over channels is a real one over 2 * C terms (`bases.py`).
+In `spectra` (pairs, tiles, 2 * C) the C first numbers of all channels stand before their second ones.
 
-The transforms are the fast ones, in halves down to pairs, written out for one row or column; loops go over
+The transforms are the fast ones, in halves down to pairs or threes, written out for one row or column; loops go over
 rows and columns, and what is between them stands on the stack, in the first-level cache.
 
 Source: Cooley & Tukey's algorithm, with Sorensen, Jones, Heideman & Burrus's savings for real numbers.
@@ -23,6 +22,8 @@ from functools import partial
 from overfeat_tools.backend import Compiled, Compiler
 from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 from overfeat_tools.convolution.loops.tiles import EVALUATE, INTERPOLATE, Targets, locate, places, square_maximum
+
+_THREE = 3
 
 Number = tuple[Value, Value | None]
 """Vectors of real and imaginary parts; None where they are zero."""
@@ -54,15 +55,15 @@ def _write_evaluator(compiler: Compiler, module: Value, name: str, size: int) ->
     routine = Routine(compiler, module, name, EVALUATE)
     code, at, times, integer = routine.code, routine.at, routine.times, routine.integer
     spectra, x, zeros, stride, tile_stride, height, width, channels, *rest = routine.arguments
-    step, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
+    *steps, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
     pointers = routine.array(zeros.type, size * size)
     between = routine.array(routine.vector_type, size * size)
     half = size // 2
     with routine.loop(first, last) as tile:
         picture, row, column = locate(routine, tile, rows, columns)
         source = Targets(x, picture, (height, width), channels, zeros)
-        top, left = (code.sub(times(place, step), padding) for place in (row, column))
-        for i, line in enumerate(places(routine, source, (top, left), size)):
+        top, left = (code.sub(times(*place), padding) for place in zip((row, column), steps, strict=True))
+        for i, line in enumerate(places(routine, source, (top, left), (size, size))):
             for j, pointer in enumerate(line):
                 code.store(pointer, at(pointers, i * size + j))
         target = at(spectra, times(code.sub(tile, origin), tile_stride))
@@ -82,7 +83,7 @@ def _write_evaluator(compiler: Compiler, module: Value, name: str, size: int) ->
                 values = [code.load(at(between, plane * size + i)) for i in range(size)]
                 pairs = _folded(_forward_real(routine, values))
                 for i, pair in enumerate(pairs):
-                    put(integer((half - 1) * size + number * half + i), pair)
+                    put(integer(_pair(size, number, i)), pair)
             with routine.loop(integer(1), integer(half)) as k:
                 plane = at(between, times(code.sub(times(k, 2), integer(1)), size))
                 complex_values = [
@@ -107,7 +108,7 @@ def _write_interpolator(
     with routine.loop(first, last) as tile:
         picture, row, column = locate(routine, tile, rows, columns)
         target = Targets(y, picture, (height, width), kernels, nowhere)
-        for i, line in enumerate(places(routine, target, (times(row, side), times(column, side)), side)):
+        for i, line in enumerate(places(routine, target, (times(row, side), times(column, side)), (side, side))):
             for j, pointer in enumerate(line):
                 code.store(pointer, at(pointers, i * side + j))
         source = at(spectra, times(code.sub(tile, origin), tile_stride))
@@ -119,8 +120,8 @@ def _write_interpolator(
                 return routine.load(place), routine.load(at(place, imaginary))
 
             for number, plane in enumerate((0, size - 1)):
-                pairs = [get(integer((half - 1) * size + number * half + i)) for i in range(half)]
-                for i, value in enumerate(_backward_real(routine, _unfolded(pairs))):
+                pairs = [get(integer(_pair(size, number, i))) for i in range(half)]
+                for i, value in enumerate(_backward_real(routine, _unfolded(pairs), size)):
                     code.store(value, at(between, plane * size + i))
             with routine.loop(integer(1), integer(half)) as k:
                 pairs = [get(routine.plus(times(code.sub(k, integer(1)), size), i)) for i in range(size)]
@@ -133,12 +134,18 @@ def _write_interpolator(
                 for inner in range(squares):
                     line = routine.plus(times(i, squares), inner)
                     planes = [code.load(at(between, line, plane * size)) for plane in range(size)]
-                    lines.append(_backward_real(routine, _bins(planes)))
+                    lines.append(_backward_real(routine, _bins(planes), size))
                 for j in range(side):
                     most = square_maximum(routine, lines, j, squares)
                     place = code.load(at(pointers, times(i, side), j))
                     routine.store(ending(most, kernel), at(place, kernel))
     routine.end()
+
+
+def _pair(size: int, number: int, row: int) -> int:
+    """Give the pair of a bin of column 0 or T/2, by the column's number among the two."""
+    half = size // 2
+    return half * size - 2 + number if row == 0 else (half - 1) * (size + number) + row - 1
 
 
 # T/2 + 1 bins of real numbers as T numbers: the real ones first and last, the others between them.
@@ -170,10 +177,23 @@ def _unfolded(pairs: Sequence[tuple[Value, Value]]) -> list[Number]:
 def _forward(routine: Routine, x: Sequence[Number]) -> list[Number]:
     if len(x) == 1:
         return list(x)
+    if len(x) == _THREE:
+        return _forward_three(routine, x)
     even, odd = _forward(routine, x[::2]), _forward(routine, x[1::2])
     turned = [_turn(routine, value, -k / len(x)) for k, value in enumerate(odd)]
     pairs = list(zip(even, turned, strict=True))
     return [_add(routine, a, b) for a, b in pairs] + [_subtract(routine, a, b) for a, b in pairs]
+
+
+def _forward_three(routine: Routine, x: Sequence[Number]) -> list[Number]:
+    a, b, c = x
+    both, (real, imaginary) = _add(routine, b, c), _subtract(routine, b, c)
+    middle = tuple(
+        routine.multiply_add(routine.same(-0.5), part, first) for part, first in zip(both, a, strict=True)
+    )  # fmt: skip
+    sine = cmath.sqrt(3).real / 2
+    turned = routine.code.fmul(routine.same(sine), imaginary), routine.code.fmul(routine.same(-sine), real)
+    return [_add(routine, a, both), _add(routine, middle, turned), _subtract(routine, middle, turned)]
 
 
 def _backward(routine: Routine, x: Sequence[Number]) -> list[Number]:
@@ -186,6 +206,11 @@ def _forward_real(routine: Routine, x: Sequence[Value]) -> list[Number]:
     size = len(x)
     if size == 1:
         return [(x[0], None)]
+    if size == _THREE:
+        both, across = routine.code.fadd(x[1], x[2]), routine.code.fsub(x[2], x[1])
+        sine = routine.same(cmath.sqrt(3).real / 2)
+        real = routine.multiply_add(routine.same(-0.5), both, x[0])
+        return [(routine.code.fadd(x[0], both), None), (real, routine.code.fmul(sine, across))]
     even, odd = _forward_real(routine, x[::2]), _forward_real(routine, x[1::2])
 
     def mirrored(half: list[Number], k: int) -> Number:
@@ -196,22 +221,35 @@ def _forward_real(routine: Routine, x: Sequence[Value]) -> list[Number]:
     ] + [_subtract(routine, even[0], odd[0])]
 
 
-def _backward_real(routine: Routine, bins: Sequence[Number]) -> list[Value]:
-    """Give the n real numbers of bins 0 to n/2."""
-    size = 2 * (len(bins) - 1)
-    first, last = bins[0], bins[-1]
-    even, odd = [_add(routine, first, last)], [_subtract(routine, first, last)]
-    if size == 2:  # noqa: PLR2004 -- two numbers
-        return [even[0][0], odd[0][0]]
-    for k in range(1, size // 4):
-        other = _conjugate(routine, bins[size // 2 - k])
+def _backward_real(routine: Routine, bins: Sequence[Number], size: int) -> list[Value]:
+    """Give the n real numbers of bins 0 to n/2, by n."""
+    if size == 1:
+        return [bins[0][0]]
+    if size == _THREE:
+        return _backward_three(routine, bins)
+    half = size // 2
+    even, odd = [_add(routine, bins[0], bins[half])], [_subtract(routine, bins[0], bins[half])]
+    for k in range(1, (half + 1) // 2):
+        other = _conjugate(routine, bins[half - k])
         even.append(_add(routine, bins[k], other))
         odd.append(_turn(routine, _subtract(routine, bins[k], other), k / size))
-    real, imaginary = bins[size // 4]
-    even.append((routine.code.fadd(real, real), None))
-    odd.append((routine.code.fmul(routine.same(-2.0), imaginary), None))
-    halves = _backward_real(routine, even), _backward_real(routine, odd)
+    if half % 2 == 0:
+        real, imaginary = bins[half // 2]
+        even.append((routine.code.fadd(real, real), None))
+        odd.append((routine.code.fmul(routine.same(-2.0), imaginary), None))
+    halves = _backward_real(routine, even, half), _backward_real(routine, odd, half)
     return [value for pair in zip(*halves, strict=True) for value in pair]
+
+
+def _backward_three(routine: Routine, bins: Sequence[Number]) -> list[Value]:
+    (first, _), (real, imaginary) = bins
+    rest = routine.code.fsub(first, real)
+    sine = cmath.sqrt(3).real
+    return [
+        routine.multiply_add(routine.same(2.0), real, first),
+        routine.multiply_add(routine.same(-sine), imaginary, rest),
+        routine.multiply_add(routine.same(sine), imaginary, rest),
+    ]
 
 
 def _turn(routine: Routine, value: Number, turns: float) -> Number:

@@ -16,6 +16,9 @@ The panel is used once for each block of columns, and after the first comes from
 each block asks for its part of the next panel, so that reading the kernels from memory goes on beside all of the
 computing; a single block asks a few kilobytes ahead.  Columns are shared out evenly: 16 are two blocks of 8.
 
+Complex products have panels of the same size, of one vector of real parts and one of imaginary ones, and the sums'
+two parts for each column: four multiplications for two loads, so the kernels are read at half the pace.
+
 Each sum of `group` runs is rounded by itself and then added to the output, for accuracy.
 """
 
@@ -30,10 +33,10 @@ VECTORS = 2
 _UNROLLED = 4
 _AHEAD_FLOATS = 2048
 
-_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 4, "pointer", "integer")
+_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 6, "pointer", "integer")
 _WHOLE = (
-    "pointer", "integer", "integer", "pointer", *["integer"] * 3, "pointer", "integer", "table", "integer", "table",
-    *["integer"] * 4,
+    "pointer", "integer", "integer", "pointer", *["integer"] * 4, "pointer", "integer", "table", "integer", "table",
+    *["integer"] * 6,
 )  # fmt: skip
 
 
@@ -51,43 +54,51 @@ def multiplier(compiler: Compiler, width: int) -> Compiled:
     """Give the product, compiled, for panels of one vector or two.
 
     It makes many products of one shape, numbered by their panels: panel number i is of product i // `panel_count`.  It
-    takes `out`, and the floats from one column of it to the next and from one product's to the next; `panels`,
-    the numbers of those to do (first, last), and `panel_count`; `x`, and the floats from one product's to
-    the next; `columns`, and how many; `runs`, how many, their length, and how many to a `group`; and
-    whether to add to `out` (1) or write it (0).  Tables are of 64-bit integers.
+    takes `out`, and the floats from one column of it to the next and from one product's to the next; `panels`, the
+    floats from one to the next, the numbers of those to do (first, last), and `panel_count`; `x`, and the floats from
+    one product's to the next; `columns`, and how many; `runs`, how many, their length, and how many to a `group`;
+    whether to add to `out` (1) or write it (0); and two numbers that are nothing here.  Tables are of 64-bit integers.
     """
     vectors = width // compiler.lanes
     return compiled(compiler, f"multiply_{width}", _WHOLE, partial(_write, vectors=vectors))
 
 
-def _write(compiler: Compiler, module: Value, name: str, vectors: int) -> None:
+def complex_multiplier(compiler: Compiler) -> Compiled:
+    """Give the complex product, compiled, for panels of a vector of real parts and one of imaginary ones.
+
+    It takes what `multiplier`'s takes, and at the end the floats from real to imaginary parts, of `x` and of `out`.
+    """
+    return compiled(compiler, "multiply_complex", _WHOLE, partial(_write, vectors=VECTORS, complex_=True))
+
+
+def _write(compiler: Compiler, module: Value, name: str, vectors: int, *, complex_: bool = False) -> None:
     most = block_columns(compiler)
-    blocks = {columns: _Block(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
+    kind = _ComplexBlock if complex_ else _Block
+    blocks = {columns: kind(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
     routine = Routine(compiler, module, name, _WHOLE)
     code, integer, at = routine.code, routine.integer, routine.at
-    out, stride, out_stride, panels, first, last, panel_count, x, x_stride, columns, column_count, *rest = (
-        routine.arguments
-    )
-    runs, *sums, add = rest
+    out, stride, out_stride, panels, panel_stride, first, last, panel_count, x, x_stride, *rest = routine.arguments
+    columns, column_count, runs, *how = rest
     width = vectors * compiler.lanes
-    panel_floats = routine.times(code.mul(sums[0], sums[1]), width)
+    kernels = compiler.lanes if complex_ else width
+    panel_floats = routine.times(code.mul(how[0], how[1]), width)
     count = code.sdiv(routine.plus(column_count, most - 1), integer(most))
     least, wider = code.sdiv(column_count, count), code.srem(column_count, count)
     with routine.loop(first, last) as number:
         product, position = code.sdiv(number, panel_count), code.srem(number, panel_count)
-        panel = at(panels, code.mul(number, panel_floats))
+        panel = at(panels, code.mul(number, panel_stride))
         inputs = at(x, code.mul(product, x_stride))
-        target = at(out, code.mul(product, out_stride), routine.times(position, width))
+        target = at(out, code.mul(product, out_stride), routine.times(position, kernels))
         place = routine.variable(integer(0))
         with routine.loop(integer(0), count) as block:
             column = code.load(place)
             this = code.add(least, code.zext(code.icmp_signed("<", block, wider), routine.integer_type))
             # What to ask for meanwhile: each block its part of the next panel, or a single one what it needs soon.
-            part = at(panel, panel_floats, code.mul(block, code.sdiv(panel_floats, count)))
+            part = at(panel, panel_stride, code.mul(block, code.sdiv(panel_floats, count)))
             alone = code.icmp_signed("==", count, integer(1))
             wanted = code.select(alone, at(panel, _AHEAD_FLOATS), part), code.sdiv(integer(width), count)
             outputs = at(target, code.mul(column, stride))
-            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *sums, add, *wanted]
+            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *how, *wanted]
             done = routine.function.append_basic_block()
             cases = code.switch(this, done)
             for columns_of_block, function in blocks.items():
@@ -108,25 +119,31 @@ class _Block:
         routine = self._routine = Routine(compiler, module, f"block_{columns}", _BLOCK, public=False)
         self._vectors, self._width = vectors, vectors * compiler.lanes
         self._sums = [routine.vector_variables(vectors) for _ in range(columns)]
+        self._x_part, self._out_part = routine.arguments[-4:-2]
 
     def write(self) -> Value:
         """Write the function and give it."""
         routine = self._routine
         code, integer, at = routine.code, routine.integer, routine.at
-        out, stride, panel, x, columns, runs, run_count, length, group, add, wanted, wanted_step = routine.arguments
+        out, stride, panel, x, columns, runs, run_count, length, group, add, *_ = routine.arguments
+        wanted, wanted_step = routine.arguments[-2:]
         inputs = [at(x, code.load(at(columns, column))) for column in range(len(self._sums))]
         weights, wanted = routine.variable(panel), routine.variable(wanted)
+        # Where the sums will go is no longer in the cache; it is asked for before they are made.
+        for column in range(len(self._sums)):
+            for vector in range(self._vectors):
+                routine.prefetch(self._place(at(out, routine.times(stride, column)), vector))
         with routine.loop(integer(0), run_count, group) as first:
             routine.clear(total for column_sums in self._sums for total in column_sums)
             end = code.add(first, group)
             last = code.select(code.icmp_signed("<", end, run_count), end, run_count)
             with routine.loop(first, last) as run:
                 offset = code.load(at(runs, run))
-                places = [at(place, offset) for place in inputs]
+                places = [self._parts(at(place, offset)) for place in inputs]
                 whole = code.and_(length, integer(-_UNROLLED))
                 for start, stop, unrolled in ((integer(0), whole, _UNROLLED), (whole, length, 1)):
                     with routine.loop(start, stop, unrolled) as term:
-                        self._steps(weights, [at(place, term) for place in places], unrolled)
+                        self._steps(weights, [[at(part, term) for part in parts] for parts in places], unrolled)
                         self._ask(wanted, wanted_step, unrolled)
             self._add_up(out, stride, code.icmp_signed("==", code.or_(first, add), integer(0)))
         routine.end()
@@ -142,17 +159,16 @@ class _Block:
             place = routine.at(place, step)
         code.store(place, wanted)
 
-    def _steps(self, weights: Value, places: list[Value], count: int) -> None:
+    def _steps(self, weights: Value, places: list[list[Value]], count: int) -> None:
         """Write some terms of all sums, and move on in the panel."""
         routine, code, at = self._routine, self._routine.code, self._routine.at
         here = code.load(weights)
         for number in range(count):
             pieces = [at(here, number * self._width + vector * routine.lanes) for vector in range(self._vectors)]
             kernels = [routine.load(piece) for piece in pieces]
-            for place, column_sums in zip(places, self._sums, strict=True):
-                value = routine.spread(code.load(at(place, number)))
-                for kernel, total in zip(kernels, column_sums, strict=True):
-                    code.store(routine.multiply_add(value, kernel, code.load(total)), total)
+            for parts, column_sums in zip(places, self._sums, strict=True):
+                values = [routine.spread(code.load(at(part, number))) for part in parts]
+                self._add_products(values, kernels, column_sums)
         code.store(at(here, count * self._width), weights)
 
     def _add_up(self, out: Value, stride: Value, fresh: Value) -> None:
@@ -160,6 +176,42 @@ class _Block:
         routine, code = self._routine, self._routine.code
         for column, column_sums in enumerate(self._sums):
             for vector, total in enumerate(column_sums):
-                place = routine.at(out, routine.times(stride, column), vector * routine.lanes)
+                place = self._place(routine.at(out, routine.times(stride, column)), vector)
                 before = code.select(fresh, routine.zero, routine.load(place))
                 routine.store(code.fadd(code.load(total), before), place)
+
+    # What is otherwise where numbers are complex.
+
+    def _parts(self, place: Value) -> list[Value]:
+        """Give the places of a number's parts."""
+        return [place]
+
+    def _place(self, out: Value, vector: int) -> Value:
+        """Give the place of a vector of a column's sums."""
+        return self._routine.at(out, vector * self._routine.lanes)
+
+    def _add_products(self, values: list[Value], kernels: list[Value], sums: list[Value]) -> None:
+        """Write the products of a number, given by its parts, and all kernels."""
+        for kernel, total in zip(kernels, sums, strict=True):
+            self._add_product(values[0], kernel, total)
+
+    def _add_product(self, value: Value, kernel: Value, total: Value) -> None:
+        code = self._routine.code
+        code.store(self._routine.multiply_add(value, kernel, code.load(total)), total)
+
+
+class _ComplexBlock(_Block):
+    """The same of complex numbers: the vectors of a panel, and of the sums, are real and imaginary parts."""
+
+    def _parts(self, place: Value) -> list[Value]:
+        return [place, self._routine.at(place, self._x_part)]
+
+    def _place(self, out: Value, vector: int) -> Value:
+        return self._routine.at(out, self._routine.times(self._out_part, vector))
+
+    def _add_products(self, values: list[Value], kernels: list[Value], sums: list[Value]) -> None:
+        real, imaginary = values
+        self._add_product(real, kernels[0], sums[0])
+        self._add_product(real, kernels[1], sums[1])
+        self._add_product(self._routine.code.fneg(imaginary), kernels[1], sums[0])
+        self._add_product(imaginary, kernels[0], sums[1])

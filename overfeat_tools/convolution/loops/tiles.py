@@ -4,8 +4,9 @@ Both transforms are separable: a matrix for the columns of a tile, then the same
 
     spectrum = A tile A',        outputs = B spectrum B',
 
-written out as multiplications by constants.  What a vector holds is neighbouring channels of one place, so
-nothing is moved between lanes, and each float of a tile is loaded and each of a spectrum stored once.
+written out as multiplications by constants; where a tile is no square, another A and B act on its rows.  What a
+vector holds is neighbouring channels of one place, so nothing is moved between lanes, and each float of a tile is
+loaded and each of a spectrum stored once.
 
 Rows of A for points p and -p differ in the signs of their odd columns only, and so do columns of B.
 Their even and odd parts are computed once for both, which saves half of the work.
@@ -27,32 +28,36 @@ from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
 
 Matrix = npt.NDArray[np.float64]
 
-EVALUATE = (*["pointer"] * 3, *["integer"] * 14)
+Matrices = tuple[Matrix, Matrix]
+"""What acts on the columns of a tile, and what on its rows."""
+
+EVALUATE = (*["pointer"] * 3, *["integer"] * 15)
 INTERPOLATE = (*["pointer"] * 4, *["integer"] * 13, "float", "integer")
 
 # Entries of matrices that are no more than the rounding of their derivation.
 _NOTHING = 1e-12
 
 
-def evaluator(compiler: Compiler, matrix: Matrix) -> Compiled:
+def evaluator(compiler: Compiler, matrices: Matrices) -> Compiled:
     """Give the function that turns tiles into spectra, compiled.
 
     It takes `spectra` (elements, tiles, C); the map `x` (N, H, W, C); C zeros; the floats from one element to the
-    next and from one tile to the next; H, W, C; the step between tiles and the padding; the tiles in a row and
-    in a column of a map; the number of the first tile in `spectra`; the tiles to do (first, last); the
-    channels to do (first, last), in whole vectors.
+    next and from one tile to the next; H, W, C; the steps from a tile to the one below and to the one beside it; the
+    padding; the tiles in a row and in a column of a map; the number of the first tile in `spectra`; the tiles to do
+    (first, last); the channels to do (first, last), in whole vectors.
 
     Parameters
     ----------
     compiler : Compiler
-    matrix : array (n, n)
+    matrices : two arrays (n, n)
         A.
     """
-    write = partial(_write_evaluator, matrix=matrix)
-    return compiled(compiler, f"evaluate_{len(matrix)}", EVALUATE, write, matrix.tobytes())
+    write = partial(_write_evaluator, matrices=matrices)
+    sizes = "_".join(str(len(matrix)) for matrix in matrices)
+    return compiled(compiler, f"evaluate_{sizes}", EVALUATE, write, _bytes(matrices))
 
 
-def interpolator(compiler: Compiler, matrix: Matrix, squares: int) -> Compiled:
+def interpolator(compiler: Compiler, matrices: Matrices, squares: int) -> Compiled:
     """Give the function that turns spectra into outputs, compiled.
 
     It takes the output `y` (N, H, W, K), where `squares` have been taken; `spectra` (elements, tiles, kernels); K
@@ -65,59 +70,65 @@ def interpolator(compiler: Compiler, matrix: Matrix, squares: int) -> Compiled:
     Parameters
     ----------
     compiler : Compiler
-    matrix : array (m, n)
+    matrices : two arrays (m, n)
         B.
     squares : int
         Take the maximum of squares of so many outputs a side; m must be a multiple.
     """
-    outputs, size = matrix.shape
-    write = partial(_write_interpolator, matrix=matrix, squares=squares)
-    return compiled(compiler, f"interpolate_{size}_{outputs}_{squares}", INTERPOLATE, write, matrix.tobytes())
+    write = partial(_write_interpolator, matrices=matrices, squares=squares)
+    sizes = "_".join(f"{size}_{outputs}" for outputs, size in (matrix.shape for matrix in matrices))
+    return compiled(compiler, f"interpolate_{sizes}_{squares}", INTERPOLATE, write, _bytes(matrices))
 
 
-def _write_evaluator(compiler: Compiler, module: Value, name: str, matrix: Matrix) -> None:
-    size = len(matrix)
+def _bytes(matrices: Matrices) -> bytes:
+    return b"".join(matrix.tobytes() for matrix in matrices)
+
+
+def _write_evaluator(compiler: Compiler, module: Value, name: str, matrices: Matrices) -> None:
+    down, right = matrices
+    rows_of_tile, columns_of_tile = len(down), len(right)
     routine = Routine(compiler, module, name, EVALUATE)
     code, at, times = routine.code, routine.at, routine.times
     spectra, x, zeros, stride, tile_stride, height, width, channels, *rest = routine.arguments
-    step, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
+    *steps, padding, columns, rows, origin, first, last, first_channel, last_channel = rest
     with routine.loop(first, last) as tile:
         picture, row, column = locate(routine, tile, rows, columns)
         source = Targets(x, picture, (height, width), channels, zeros)
-        top, left = (code.sub(times(place, step), padding) for place in (row, column))
-        pointers = places(routine, source, (top, left), size)
+        top, left = (code.sub(times(*place), padding) for place in zip((row, column), steps, strict=True))
+        pointers = places(routine, source, (top, left), (rows_of_tile, columns_of_tile))
         target = at(spectra, times(code.sub(tile, origin), tile_stride))
         with routine.loop(first_channel, last_channel, routine.lanes) as channel:
             here = [[routine.load(at(pointer, channel)) for pointer in line] for line in pointers]
-            by_column = [_apply(routine, matrix, [line[j] for line in here]) for j in range(size)]
-            for i in range(size):
-                for j, vector in enumerate(_apply(routine, matrix, [column[i] for column in by_column])):
-                    routine.store(vector, at(target, times(stride, i * size + j), channel))
+            by_column = [_apply(routine, down, [line[j] for line in here]) for j in range(columns_of_tile)]
+            for i in range(rows_of_tile):
+                for j, vector in enumerate(_apply(routine, right, [column[i] for column in by_column])):
+                    routine.store(vector, at(target, times(stride, i * columns_of_tile + j), channel))
     routine.end()
 
 
-def _write_interpolator(compiler: Compiler, module: Value, name: str, matrix: Matrix, squares: int) -> None:
-    outputs, size = matrix.shape
+def _write_interpolator(compiler: Compiler, module: Value, name: str, matrices: Matrices, squares: int) -> None:
+    down, right = matrices
+    (out_rows, height_of_tile), (out_columns, width_of_tile) = down.shape, right.shape
     routine = Routine(compiler, module, name, INTERPOLATE)
     code, at, times = routine.code, routine.at, routine.times
     y, spectra, biases, nowhere, stride, tile_stride, height, width, kernels, *rest = routine.arguments
     _, columns, rows, origin, first, last, first_kernel, last_kernel, threshold, otherwise = rest
     ending = routine.ending(biases, threshold, otherwise)
-    side = outputs // squares
+    sides = out_rows // squares, out_columns // squares
     with routine.loop(first, last) as tile:
         picture, row, column = locate(routine, tile, rows, columns)
         target = Targets(y, picture, (height, width), kernels, nowhere)
-        pointers = places(routine, target, (times(row, side), times(column, side)), side)
+        pointers = places(routine, target, (times(row, sides[0]), times(column, sides[1])), sides)
         source = at(spectra, times(code.sub(tile, origin), tile_stride))
         with routine.loop(first_kernel, last_kernel, routine.lanes) as kernel:
             here = [
-                [routine.load(at(source, times(stride, i * size + j), kernel)) for j in range(size)]
-                for i in range(size)
+                [routine.load(at(source, times(stride, i * width_of_tile + j), kernel)) for j in range(width_of_tile)]
+                for i in range(height_of_tile)
             ]
-            by_column = [_apply(routine, matrix, [line[j] for line in here]) for j in range(size)]
-            lines = [_apply(routine, matrix, [column[i] for column in by_column]) for i in range(outputs)]
-            for i in range(side):
-                for j in range(side):
+            by_column = [_apply(routine, down, [line[j] for line in here]) for j in range(width_of_tile)]
+            lines = [_apply(routine, right, [column[i] for column in by_column]) for i in range(out_rows)]
+            for i in range(sides[0]):
+                for j in range(sides[1]):
                     most = square_maximum(routine, lines[i * squares : (i + 1) * squares], j, squares)
                     routine.store(ending(most, kernel), at(pointers[i][j], kernel))
     routine.end()
@@ -141,8 +152,10 @@ def locate(routine: Routine, tile: Value, rows: Value, columns: Value) -> tuple[
     return code.sdiv(line, rows), code.srem(line, rows), code.srem(tile, columns)
 
 
-def places(routine: Routine, targets: Targets, first: tuple[Value, Value], side: int) -> list[list[Value]]:
-    """Give pointers to a square of places, `first` the row and column of the first."""
+def places(
+    routine: Routine, targets: Targets, first: tuple[Value, Value], sides: tuple[int, int]
+) -> list[list[Value]]:
+    """Give pointers to a rectangle of places, `first` the row and column of the first, `sides` its height and width."""
     code, plus, times = routine.code, routine.plus, routine.times
     height, width = targets.size
     map_ = routine.at(targets.maps, times(times(times(targets.picture, height), width), targets.channels))
@@ -152,7 +165,7 @@ def places(routine: Routine, targets: Targets, first: tuple[Value, Value], side:
         offset = times(plus(times(row, width), column), targets.channels)
         return code.select(on_it, routine.at(map_, offset), targets.outside)
 
-    tops, lefts = ([plus(start, i) for i in range(side)] for start in first)
+    tops, lefts = ([plus(start, i) for i in range(side)] for start, side in zip(first, sides, strict=True))
     return [[pointer(top, left) for left in lefts] for top in tops]
 
 
