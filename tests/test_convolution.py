@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from overfeat_tools.backend import Backend, CpuBackend
-from overfeat_tools.convolution import Budget, Convolution, Geometry, Way, direct, gemm, rows
+from overfeat_tools.convolution import Budget, Convolution, Geometry, Way, direct, fused, gemm, rows
 from overfeat_tools.convolution.fused import FusedTiles
 from overfeat_tools.convolution.plan import Rates, ways
 from overfeat_tools.convolution.product import multiply
@@ -67,9 +67,7 @@ def offered(convolution: Convolution, geometry: Geometry, pictures: int) -> list
     return ways(geometry, pictures, Rates(), convolution._panel_width)  # noqa: SLF001 -- what is tested
 
 
-def compute(
-    convolution: Convolution, x: Array, threshold: float | None = None, squares: int = 1
-) -> Array:
+def compute(convolution: Convolution, x: Array, threshold: float | None = None, squares: int = 1) -> Array:
     """Bring a batch to the device and the result back."""
     backend = convolution._backend  # noqa: SLF001 -- where it was told to compute
     with backend.computing():
@@ -141,8 +139,7 @@ def test_every_unfolding(
                 error = error_of(convolution, random((pictures, channels, height, width)))
                 assert error < TOLERANCE, (height, width, pictures)
                 tried += 1
-    # The patches of 1x1 kernels lie as they should: nothing is to be gained.
-    assert tried > 1 or (unfolding, kernel, stride, padding) == ("gemm-direct", 1, 1, 0)
+    assert tried > 1
 
 
 @pytest.mark.parametrize("padding", [0, 1])
@@ -176,6 +173,40 @@ def test_every_tile_size(
                 assert error < tolerance(way.method, max(way.size)), (str(way), height, width, pictures)
                 tried.add(way.size)
     assert len(tried) > 1 or (method, kernel) == ("cook-toom", 6)
+
+
+# Pictures, by how much a map is larger than the kernel, padding: one output, less than a tile in height only, in width
+# only, tiles that hang over both ways.
+AWKWARD_MAPS = ((1, (0, 0), 0), (2, (0, 12), 1), (3, (12, 1), 1), (2, (10, 7), 0))
+
+
+@pytest.mark.parametrize("squares", [1, 2, 3])
+@pytest.mark.parametrize("channels", [16, 512])
+@pytest.mark.parametrize("kernel", [3, 5, 6])
+def test_every_compiled_rectangle(
+    kernel: int, channels: int, squares: int, backend: CpuBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In rounds that begin anywhere, pooled by squares that fit both sides of a tile, one, or none.
+
+    Of many channels only those that few are not offered: large on both sides.
+    """
+    if backend.compiler is None:
+        pytest.skip("they are compiled")
+    monkeypatch.setattr(fused, "tiles_at_once", lambda *_: 5)
+    sides = range(max(4, kernel + 1), 9)
+    few = {size for size in itertools.product(sides, sides) if min(size) < 8}
+    expected_sizes, tried = (few, few) if channels == 16 else (few | {(8, 8)}, {(8, 8)})
+    for pictures, larger, padding in AWKWARD_MAPS:
+        convolution = layer(backend, (kernel, kernel), channels=channels, kernels=48, padding=padding)
+        x = random((pictures, channels, *(kernel + more for more in larger)))
+        whole = reference.convolve(x, convolution.weight, convolution.bias, padding=padding)
+        geometry = convolution.geometry(x.shape[2], x.shape[3], squares)
+        found = {way.size: way for way in offered(convolution, geometry, pictures) if way.method == "cook-toom"}
+        assert set(found) == expected_sizes
+        for size in sorted(tried):
+            monkeypatch.setattr(convolution, "choose", lambda *_, way=found[size]: way)
+            error = reference.distance(compute(convolution, x, squares=squares), reference.pool(whole, squares))
+            assert error < tolerance("cook-toom", max(size)), (size, x.shape, padding)
 
 
 @pytest.mark.parametrize(
