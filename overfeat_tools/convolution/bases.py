@@ -14,7 +14,6 @@ from overfeat_tools.backend import Compiled, Compiler, FloatArray
 from overfeat_tools.convolution import cooktoom
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.loops import fourier, tiles
-from overfeat_tools.convolution.panels import TERMS
 
 FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""
@@ -22,12 +21,6 @@ FOURIER_SIZES = (8, 16, 24)
 LARGE_TILE = 8
 """From this size on Cook-Toom tiles make so much of the rounding of a sum that shorter ones are worth 3 % of the time.
 """
-
-_TERMS_OF_LARGE_TILES = 64
-
-# Tiles that are large on both axes double the error, for which there must be so many channels: with 256 it was up to
-# 5e-6 of the largest output, with more up to 3.3e-6.
-_CHANNELS_OF_LARGE_TILES = 512
 
 
 @dataclass(frozen=True)
@@ -66,14 +59,11 @@ class CompiledBasis:
         Gives the compiled function that turns tiles into spectra.
     interpolate : callable
         Gives the one that turns products into outputs, of which squares so large are taken.
-    terms : int
-        Products to be added up in registers.
     """
 
     parts: tuple[Part, ...]
     evaluate: Callable[[], Compiled]
     interpolate: Callable[[int], Compiled]
-    terms: int = TERMS
 
     @property
     def depth(self) -> int:
@@ -89,11 +79,6 @@ class CompiledBasis:
 def is_large(size: tuple[int, int]) -> bool:
     """Tell whether sums of Cook-Toom tiles of a size are kept shorter than others."""
     return max(size) >= LARGE_TILE
-
-
-def is_accurate(size: tuple[int, int], geometry: Geometry) -> bool:
-    """Tell whether Cook-Toom tiles of a size are accurate enough."""
-    return min(size) < LARGE_TILE or geometry.channels >= _CHANNELS_OF_LARGE_TILES
 
 
 def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
@@ -114,7 +99,6 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
         (Part(slice(0, size[0] * size[1]), np.kron(*evaluate_kernel).astype(np.float32)[None]),),
         lambda: tiles.evaluator(compiler, evaluate_input),
         lambda squares: tiles.interpolator(compiler, interpolate, squares),
-        _TERMS_OF_LARGE_TILES if is_large(size) else TERMS,
     )
 
 

@@ -28,7 +28,7 @@ For tiles of 6 places the least that is to be had is 21 (both axes, 3x3 kernel),
 points below have 22, 51 and 134, the textbook's {0, 1, -1, 2, -2, inf} 94.  For 9 it would be 350, too much for
 floats.  Most of the error of one product comes from adding up the channels, so short sums help.  With those of numpy's
 engine, on all 3x3 layers of both networks, tiles of 6 have errors of up to 15e-7 of the largest output, tiles of 7 up
-to 27e-7.  The compiled one keeps its sums shorter (`bases.py`): up to 13e-7, 24e-7, and 33e-7 for tiles of 8.
+to 27e-7.  The compiled one keeps its sums shorter (`bases.py`): up to 13e-7, 24e-7, and 31e-7 for tiles of 8x7.
 
 Source: Lavin & Gray, arXiv:1509.09308; the transposition: Blahut, Fast Algorithms for Signal
 Processing, chapter 5.

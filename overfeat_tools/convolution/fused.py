@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
-from overfeat_tools.convolution.bases import Part, compiled_basis
+from overfeat_tools.convolution.bases import Part, compiled_basis, is_large
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
-from overfeat_tools.convolution.panels import Products, padded, panel_width, runs
+from overfeat_tools.convolution.panels import TERMS, Products, padded, panel_width, runs
 from overfeat_tools.convolution.tiles import Tiling
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
@@ -47,6 +47,9 @@ def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
 # So few numbers of spectra one thread transforms while another would be waking up.
 _ALONE_FLOATS = 1 << 19
 
+# Products that large Cook-Toom tiles have added up in registers, for accuracy.
+_TERMS_OF_LARGE_TILES = 64
+
 # So few panels are not worth sharing out.
 _FEW_PANELS = 64
 
@@ -62,7 +65,9 @@ class FusedTiles:
         self._padded = padded(geometry.kernels, self._width)
         # A map smaller than a tile is one tile, so that this is right there, too.
         self._steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
-        self._runs = runs((0,), geometry.channels, self._basis.terms)
+        short = method == "cook-toom" and is_large((tiling.height, tiling.width))
+        terms = _TERMS_OF_LARGE_TILES if short else TERMS
+        self._runs = runs((0,), geometry.channels, terms)
         self._tiles_at_once = tiles_at_once(geometry, tiling, self._width)
 
     def transform_kernels(self, weight: FloatArray) -> list[Array]:

@@ -237,14 +237,15 @@ def fourier_sizes(geometry: Geometry, panel_width: int = 0) -> list[tuple[int, i
 def cook_toom_sizes(geometry: Geometry, panel_width: int = 0) -> list[tuple[int, int]]:
     """List the Cook-Toom tile sizes that suit a kernel: those with at least two outputs a side.
 
-    Compiled tiles may be higher than wide, or less, so that whole ones fill a map.
+    Compiled tiles may be higher than wide, or less, so that whole ones fill a map; and large, but not on both axes:
+    that would almost double the error.
     """
     side = geometry.kernel_height
     if not 1 < side == geometry.kernel_width:
         return []
     sizes = [size for size in cooktoom.POINTS if size > side]
     if has_fused(geometry, panel_width):
-        return [size for size in itertools.product(sizes, sizes) if bases.is_accurate(size, geometry)]
+        return [size for size in itertools.product(sizes, sizes) if min(size) < bases.LARGE_TILE]
     return [(size, size) for size in sizes if size in cooktoom.TERMS]
 
 
