@@ -1,5 +1,6 @@
 """Our side: a network in this process, warmed up until it no longer changes its mind."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -33,14 +34,14 @@ def open_network(topology: Topology, weights: Path, threads: int) -> Network:
     return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_spectra(backend))
 
 
-def geometries(network: Network, height: int, width: int, *, pooled: bool = False) -> dict[int, Geometry]:
-    """Give the sizes of each convolution for one picture size, by layer; or of as much of it as is pooled."""
+def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]:
+    """Give the sizes of each convolution for one picture size, by layer, as the network asks for it: what is pooled."""
     layers = network.topology.layers
     shapes = [(CHANNELS, height, width), *network.topology.shapes(height, width)]
     squares = {
-        step_layer: layers[step[-1]].size if pooled and isinstance(layers[step[-1]], MaxPool) else 1
+        number: pool.size if isinstance(pool := layers[step[-1]], MaxPool) else 1
         for step in steps(network.topology, network.topology.last_layer)
-        for step_layer in step
+        for number in step
     }
     return {
         number: convolution.geometry(*shapes[number - isinstance(layers[number - 1], Pad)][1:], squares[number])
@@ -50,7 +51,10 @@ def geometries(network: Network, height: int, width: int, *, pooled: bool = Fals
 
 def multiply_adds(network: Network, height: int, width: int) -> int:
     """Count those of the direct convolutions of one picture."""
-    return sum(geometry.multiply_adds for geometry in geometries(network, height, width).values())
+    shapes = network.topology.shapes(height, width)
+    return sum(
+        convolution.weight.size * math.prod(shapes[number][1:]) for number, convolution in network.convolutions.items()
+    )
 
 
 def warm_up(network: Network, pictures: Array, last: int | None = None) -> WarmUp:
@@ -66,7 +70,7 @@ def warm_up(network: Network, pictures: Array, last: int | None = None) -> WarmU
     batches = changed = 1
     sizes = {
         number: geometry
-        for number, geometry in geometries(network, *pictures.shape[2:], pooled=True).items()
+        for number, geometry in geometries(network, *pictures.shape[2:]).items()
         if last is None or number <= last
     }
     ways = _choices(network, sizes, len(pictures))

@@ -564,6 +564,34 @@ def test_estimated_spectra_are_the_real_ones(backend: CpuBackend) -> None:
         assert held == way.spectra_bytes
 
 
+def test_estimated_spectra_of_every_way_are_the_real_ones(
+    backend: CpuBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Of those, too, that are not chosen here; the last panel is half full."""
+    channels, kernels = VECTORS
+    for kernel in (3, 5):
+        convolution = layer(backend, (kernel, kernel), channels=channels, kernels=kernels)
+        for way in offered(convolution, convolution.geometry(24, 24), 2):
+            one_way = layer(backend, (kernel, kernel), channels=channels, kernels=kernels)
+            monkeypatch.setattr(one_way, "choose", lambda *_, way=way: way)
+            compute(one_way, random((2, channels, 24, 24)))
+            held = sum(part.nbytes for parts in one_way._spectra.values() for part in parts)  # noqa: SLF001
+            assert held == way.spectra_bytes, str(way)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_what_squares_leave_over_is_not_planned_for(stride: int, padding: int, backend: CpuBackend) -> None:
+    convolution = layer(backend, (5, 5), stride=stride, padding=padding)
+    for size, squares in itertools.product(itertools.product(range(5, 24), (5, 18, 23)), (1, 2, 3)):
+        whole, wanted = convolution.geometry(*size), convolution.geometry(*size, squares)
+        sides = [(whole.out_height, wanted.out_height), (whole.out_width, wanted.out_width)]
+        if min(whole.out_height, whole.out_width) < squares:
+            assert wanted == whole  # there is no square
+        else:
+            assert all(left == out - out % squares for out, left in sides)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 9, 16, 17, 40, 41])
 @pytest.mark.parametrize("rows", [16, 96, 100])
 def test_products_of_few_columns(rows: int, columns: int, backend: CpuBackend) -> None:

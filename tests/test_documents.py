@@ -18,7 +18,7 @@ import pytest
 
 import overfeat_tools
 from overfeat_tools import cli, errors
-from overfeat_tools.network import TOPOLOGIES, describe
+from overfeat_tools.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, describe
 from overfeat_tools.weights import file_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,6 +274,16 @@ def test_facts_of_the_networks(network: str) -> None:
     for page in PAGES.values():
         for found in re.findall(rf"{topology.weight_file}.*?(\d{{9}}) bytes", page, re.DOTALL):
             assert int(found) == size
+
+
+def test_memory_for_prepared_kernels() -> None:
+    """The default of $OVERFEAT_MEMORY, on every page that has the variable."""
+    found = {name: re.findall(r"The most memory, in MiB, .*; (\d+) by default", page) for name, page in TAGS.items()}
+    with_variable = {name for name, page in TAGS.items() if "OVERFEAT_MEMORY" in page}
+    assert with_variable
+    assert {name: numbers for name, numbers in found.items() if numbers} == {
+        name: [str(SPECTRA_LIMIT_BYTES >> 20)] for name in with_variable
+    }
 
 
 def test_changelog_begins_with_this_version() -> None:

@@ -179,6 +179,7 @@ class Convolution:
         room = room or partial(self._backend.xp.empty, dtype=np.float32)
         if self._is_compiled(way, wanted):
             return self._compiled(way, channels_last(x), weight, wanted, ending, squares, room)
+        # numpy's ways take the map as it is: to leave out what no square covers would cost a copy.
         geometry = self.geometry(height, width)
         source = pictures_last(x, self._backend)
 

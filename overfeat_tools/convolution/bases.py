@@ -18,9 +18,11 @@ from overfeat_tools.convolution.loops import fourier, tiles
 FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""
 
+REAL_BINS = 4
+"""Bins of a Fourier spectrum that are real: none and half of the tile's places, down and right."""
+
 LARGE_TILE = 8
-"""From this size on Cook-Toom tiles make so much of the rounding of a sum that shorter ones are worth 3 % of the time.
-"""
+"""From this size on Cook-Toom tiles make much of the rounding of a sum: shorter ones are worth 3 % of the time."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
     )
     evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
     return CompiledBasis(
-        (Part(slice(0, size[0] * size[1]), np.kron(*evaluate_kernel).astype(np.float32)[None]),),
+        (Part(slice(0, size[0] * size[1]), cooktoom.on_both_axes(*evaluate_kernel)[None]),),
         lambda: tiles.evaluator(compiler, evaluate_input),
         lambda squares: tiles.interpolator(compiler, interpolate, squares),
     )

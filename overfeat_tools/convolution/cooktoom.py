@@ -68,12 +68,10 @@ class CookToomBasis:
 
     def __init__(self, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
         self._xp, self._backend = backend.xp, backend
-        bring = backend.array
         size, kernel = tiling.height, geometry.kernel_height
-        evaluate_input, evaluate_kernel, interpolate = matrices(size, kernel)
-        self._evaluate_input = bring(on_both_axes(evaluate_input))
-        self._evaluate_kernel = bring(on_both_axes(evaluate_kernel))
-        self._interpolate = bring(on_both_axes(interpolate))
+        self._evaluate_input, self._evaluate_kernel, self._interpolate = (
+            backend.array(on_both_axes(matrix, matrix)) for matrix in matrices(size, kernel)
+        )
         self._size, self._outputs = size, size - kernel + 1
         self.parts: tuple[Elements, ...] = (Elements(size * size, np.dtype(np.float32), TERMS[size]),)
 
@@ -131,9 +129,9 @@ def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.f
     return np.vstack([finite, infinity])
 
 
-def on_both_axes(matrix: npt.NDArray[np.float64]) -> FloatArray:
-    """Give the matrix that does to a flattened tile what `matrix` does to its columns and then to its rows."""
-    return np.kron(matrix, matrix).astype(np.float32)
+def on_both_axes(down: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> FloatArray:
+    """Give the matrix that does to a flattened tile what `down` does to its columns and then `right` to its rows."""
+    return np.kron(down, right).astype(np.float32)
 
 
 def _flat(spectra: Array) -> Array:

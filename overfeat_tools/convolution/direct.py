@@ -16,7 +16,7 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
-from overfeat_tools.convolution.panels import Products, padded, panel_count, panel_width, runs
+from overfeat_tools.convolution.panels import Products, padded, panel_count, panel_width, put_in_order, runs
 
 # Pieces of work for each thread: enough that none waits long for the last one.
 _PIECES_A_THREAD = 4
@@ -31,15 +31,9 @@ def prepare(weight: FloatArray, geometry: Geometry, backend: Backend) -> Array:
     """Put kernels (K, C, kh, kw) into panels: (panels, kh*kw*C, width)."""
     width = panel_width(compiler_of(backend))
     count = panel_count(geometry.kernels, width)
-    panels: FloatArray = np.zeros((count, geometry.taps, width), np.float32)
-
-    def fill(number: int) -> None:
-        some = weight[number * width : (number + 1) * width]
-        target = panels[number].reshape(geometry.kernel_height, geometry.kernel_width, geometry.channels, width)
-        target[..., : len(some)] = some.transpose(2, 3, 1, 0)
-
-    backend.share(fill, count)
-    return panels
+    panels = np.empty((count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width), np.float32)
+    backend.share(lambda number: put_in_order(weight, number, panels[number]), count)
+    return panels.reshape(count, geometry.taps, width)
 
 
 def convolve(

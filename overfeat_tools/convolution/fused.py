@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
-from overfeat_tools.convolution.bases import Part, compiled_basis, is_large
+from overfeat_tools.convolution.bases import REAL_BINS, Part, compiled_basis, is_large
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
-from overfeat_tools.convolution.panels import TERMS, Products, padded, panel_width, runs
+from overfeat_tools.convolution.panels import TERMS, Products, padded, panel_width, put_in_order, runs
 from overfeat_tools.convolution.tiles import Tiling
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
@@ -30,10 +30,21 @@ _MOST_ROUND_BYTES = 192 << 20
 _GAP_FLOATS = 80
 _TILE_GAP_FLOATS = 16
 
+# So few numbers of spectra one thread transforms while another would be waking up.
+_ALONE_FLOATS = 1 << 19
 
-def spectra_bytes(geometry: Geometry, tiling: Tiling, width: int) -> int:
-    """Give the bytes of the kernels' spectra, as many numbers as a tile has places."""
-    return tiling.pixels * padded(geometry.kernels, width) * geometry.channels * FLOAT_BYTES
+# Fewer panels are no piece of work of their own.
+_LEAST_PANELS = 16
+
+# Products that large Cook-Toom tiles have added up in registers, for accuracy.
+_TERMS_OF_LARGE_TILES = 64
+
+
+def spectra_bytes(method: str, geometry: Geometry, tiling: Tiling, width: int) -> int:
+    """Give the bytes of the kernels' spectra, as many numbers as a tile has places; those of real ones fill panels."""
+    real = REAL_BINS if method == "fft" else tiling.pixels
+    kernels = real * padded(geometry.kernels, width) + (tiling.pixels - real) * geometry.kernels
+    return kernels * geometry.channels * FLOAT_BYTES
 
 
 def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
@@ -42,16 +53,6 @@ def tiles_at_once(geometry: Geometry, tiling: Tiling, width: int) -> int:
     tile_bytes = (channels + kernels) * tiling.pixels * FLOAT_BYTES
     worth_reading = channels * kernels // (channels + kernels)
     return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
-
-
-# So few numbers of spectra one thread transforms while another would be waking up.
-_ALONE_FLOATS = 1 << 19
-
-# Products that large Cook-Toom tiles have added up in registers, for accuracy.
-_TERMS_OF_LARGE_TILES = 64
-
-# So few panels are not worth sharing out.
-_FEW_PANELS = 64
 
 
 class FusedTiles:
@@ -66,8 +67,7 @@ class FusedTiles:
         # A map smaller than a tile is one tile, so that this is right there, too.
         self._steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
         short = method == "cook-toom" and is_large((tiling.height, tiling.width))
-        terms = _TERMS_OF_LARGE_TILES if short else TERMS
-        self._runs = runs((0,), geometry.channels, terms)
+        self._runs = runs((0,), geometry.channels, _TERMS_OF_LARGE_TILES if short else TERMS)
         self._tiles_at_once = tiles_at_once(geometry, tiling, self._width)
 
     def transform_kernels(self, weight: FloatArray) -> list[Array]:
@@ -113,13 +113,11 @@ class FusedTiles:
         return spectra.reshape(part.count, count, channels, 2 * lanes)
 
     def _ordered(self, weight: FloatArray, number: int, width: int) -> FloatArray:
-        """Bring the kernels of a panel into its order, with zeros where there are no more: (kh * kw, C * width)."""
-        some = weight[number * width : (number + 1) * width]
-        taps = some[0, 0].size
-        ordered = self._backend.thread_scratch("ordered", (taps, self.geometry.channels, width), np.float32)
-        ordered[..., : len(some)] = some.reshape(len(some), -1, taps).transpose(2, 1, 0)
-        ordered[..., len(some) :] = 0.0
-        flat: FloatArray = ordered.reshape(taps, -1)
+        """Give the kernels of a panel in its order: (kh * kw, C * width)."""
+        shape = (self.geometry.kernel_height * self.geometry.kernel_width, self.geometry.channels, width)
+        ordered = self._backend.thread_scratch("ordered", shape, np.float32)
+        put_in_order(weight, number, ordered)
+        flat: FloatArray = ordered.reshape(shape[0], -1)
         return flat
 
     def convolve(
@@ -176,7 +174,7 @@ class FusedTiles:
             (all_, some)
             for part, panels in zip(self._basis.parts, kernels, strict=True)
             for all_ in self._products(part, spectra[part.elements], columns, panels, products[part.elements])
-            for some in (self._backend.pieces(all_.count) if all_.count > _FEW_PANELS else [slice(0, all_.count)])
+            for some in self._backend.pieces(all_.count, _LEAST_PANELS)
         ]
 
         def multiply(number: int) -> None:

@@ -50,6 +50,17 @@ def runs(starts: tuple[int, ...], length: int, terms: int = TERMS) -> Runs:
     return Runs(offsets, piece, max(1, terms // piece))
 
 
+def put_in_order(weight: FloatArray, number: int, panel: FloatArray) -> None:
+    """Write kernels, those of panel `number` among `weight` (K, C, kh, kw), into it: (kh * kw, C, width).
+
+    Where there are no more kernels it is zero.
+    """
+    taps, channels, width = panel.shape
+    some = weight[number * width : (number + 1) * width]
+    panel[..., : len(some)] = some.reshape(len(some), channels, taps).transpose(2, 1, 0)
+    panel[..., len(some) :] = 0.0
+
+
 def panelled(matrix: FloatArray, backend: Backend) -> FloatArray:
     """Cut a matrix (terms, columns) into panels (panels, terms, width); it may be the matrix itself.
 
@@ -132,4 +143,4 @@ class Products:
         return stretches(len(self.runs.offsets), groups * self.runs.group)
 
 
-__all__ = ["TERMS", "Products", "Runs", "padded", "panel_count", "panel_width", "panelled", "runs"]
+__all__ = ["TERMS", "Products", "Runs", "padded", "panel_count", "panel_width", "panelled", "put_in_order", "runs"]

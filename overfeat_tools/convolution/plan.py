@@ -252,7 +252,7 @@ def cook_toom_sizes(geometry: Geometry, panel_width: int = 0) -> list[tuple[int,
 def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> Way:
     columns = geometry.out_pixels * pictures
     kernel_bytes = geometry.kernels * geometry.taps * FLOAT_BYTES
-    unfolded = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
+    copied = geometry.taps * columns * FLOAT_BYTES if gemm.workspace_bytes(geometry, pictures) else 0
     flops = 2.0 * geometry.multiply_adds * pictures
     if columns == 1 or (panel_width and columns <= _FEW_COLUMNS):  # reading is all there is to it
         seconds = kernel_bytes / rates.memory_bytes
@@ -260,12 +260,12 @@ def _gemm(geometry: Geometry, pictures: int, rates: Rates, panel_width: int) -> 
         # Whole panels are computed; one of a single vector at two thirds of the rate.
         computed = -(-columns // panel_width) if columns > panel_width // 2 else _ONE_VECTOR
         seconds = _compiled_product(flops * computed * panel_width / columns, kernel_bytes, rates)
-        if geometry.out_pixels > 1 and not unfolded:
+        if geometry.out_pixels > 1 and not copied:
             # The layers around it have the channels last, so the map is turned, and turned back.
-            unfolded = (geometry.channels + geometry.kernels) * columns * FLOAT_BYTES
+            copied = (geometry.channels + geometry.kernels) * columns * FLOAT_BYTES
     else:
         seconds = _product(flops, columns, kernel_bytes, rates)
-    return Way("gemm", _NO_TILES, seconds + unfolded / rates.unfold_bytes, 0.0, 0)
+    return Way("gemm", _NO_TILES, seconds + copied / rates.unfold_bytes, 0.0, 0)
 
 
 def _rows(geometry: Geometry, pictures: int, rates: Rates) -> Way:
@@ -311,7 +311,7 @@ def _fused(
 ) -> Way:
     tiling = cut(geometry, *size)
     tiles = tiling.count * pictures
-    spectra_bytes = fused.spectra_bytes(geometry, tiling, panel_width)
+    spectra_bytes = fused.spectra_bytes(method, geometry, tiling, panel_width)
     rounds = -(-tiles // fused.tiles_at_once(geometry, tiling, panel_width))
     flops = spectra_bytes / FLOAT_BYTES * 2.0 * tiles
     if method == "fft":
