@@ -35,7 +35,7 @@ class Normalise:
         """
         axes = (0, 2, 3, 1) if backend.compiler else (2, 1, 3, 0)
         lines = x.transpose(axes)
-        y = room(lines.shape) if room else backend.xp.empty(lines.shape, np.float32)
+        y = room(lines.shape) if room else backend.empty(lines.shape)
         mean, deviation = np.float32(self.mean), np.float32(self.deviation)
 
         def normalise(share: int) -> None:

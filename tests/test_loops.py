@@ -368,6 +368,15 @@ def check_panels(matrix: Array, cpu: CpuBackend) -> None:
     np.testing.assert_array_equal(out, left.astype(np.float64) @ expected)
 
 
+def test_room_begins_on_a_line_of_the_cache(cpu: CpuBackend) -> None:
+    """A vector on two lines would take twice the time; numpy's own arrays make all of them so."""
+    for shape in ((), (0,), (1,), (3, 5), (1 << 16,)):
+        for room in (cpu.empty(shape), cpu.scratch(f"{shape}", shape, np.float32)):
+            assert room.shape == shape
+            assert room.dtype == np.float32
+            assert room.ctypes.data % 64 == 0
+
+
 def test_panels(cpu: CpuBackend) -> None:
     """Whatever stood in their memory before, what is beyond the last column is zero."""
     for columns in (*range(1, 36), 47, 48, 49, 63, 64, 65, 100):

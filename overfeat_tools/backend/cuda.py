@@ -123,10 +123,14 @@ class CudaBackend:
         """Take everything, up to a part of the card's memory: what is queued in one call keeps it busy."""
         return max(cached, self.cache_bytes)
 
-    def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:  # noqa: ARG002 -- as above
-        """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """Give a new, uninitialised array."""
         array: Array = self.xp.empty(shape, dtype)
         return array
+
+    def scratch(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:  # noqa: ARG002 -- as above
+        """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
+        return self.empty(shape, dtype)
 
     thread_scratch = scratch
 

@@ -66,7 +66,7 @@ def pictures_last(x: Array, backend: Backend) -> FloatArray:
     source = x.transpose(1, 2, 3, 0)
     if source.dtype == np.float32 and source.flags.c_contiguous:
         return source
-    array: FloatArray = backend.xp.empty(source.shape, np.float32)
+    array: FloatArray = backend.empty(source.shape)
     # A small one is sooner copied than shared out.
     some = stretches(len(source), backend.at_once(_CHANNELS) if source.size > _SMALL_MAP_FLOATS else len(source))
 
@@ -176,7 +176,7 @@ class Convolution:
         self.used[str(way)] += 1
         weight, bias = self._parameters
         ending = Ending(bias, threshold, self._backend)
-        room = room or partial(self._backend.xp.empty, dtype=np.float32)
+        room = room or self._backend.empty
         if self._is_compiled(way, wanted):
             return self._compiled(way, channels_last(x), weight, wanted, ending, squares, room)
         # numpy's ways take the map as it is: to leave out what no square covers would cost a copy.

@@ -21,6 +21,10 @@ from overfeat_tools.convolution.panels import Products, padded, panel_count, pan
 # Pieces of work for each thread: enough that none waits long for the last one.
 _PIECES_A_THREAD = 4
 
+# Sums of a band: more are quicker even where they leave the second-level cache, since each piece of work costs
+# a few calls.
+_BAND_BYTES = 2 << 20
+
 
 def spectra_bytes(geometry: Geometry, width: int) -> int:
     """Give the bytes of the panels."""
@@ -31,7 +35,7 @@ def prepare(weight: FloatArray, geometry: Geometry, backend: Backend) -> Array:
     """Put kernels (K, C, kh, kw) into panels: (panels, kh*kw*C, width)."""
     width = panel_width(compiler_of(backend))
     count = panel_count(geometry.kernels, width)
-    panels = np.empty((count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width), np.float32)
+    panels = backend.empty((count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width))
     backend.share(lambda number: put_in_order(weight, number, panels[number]), count)
     return panels.reshape(count, geometry.taps, width)
 
@@ -66,7 +70,7 @@ def convolve(
     what = runs(tuple(i * line for i in range(geometry.kernel_height)), geometry.kernel_width * geometry.channels)
     groups = _panel_groups(panels, backend)
     out_rows = y.shape[1] * squares
-    most = backend.cache_bytes // (2 * FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
+    most = _BAND_BYTES // (FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
     pieces = -(-_PIECES_A_THREAD * backend.threads // (len(x) * len(groups)))
     band = max(1, min(most, -(-out_rows // pieces)) // squares) * squares
     if band >= out_rows and len(x) == 1 and len(groups) > 1:

@@ -49,7 +49,7 @@ class Ending:
     def pool(self, x: FloatArray, squares: int) -> FloatArray:
         """Give the maximum of each square of what was finished, (N, H, W, K): (N, H // squares, W // squares, K)."""
         pictures, height, width, kernels = x.shape
-        y = np.empty((pictures, height // squares, width // squares, kernels), np.float32)
+        y = self.backend.empty((pictures, height // squares, width // squares, kernels))
         nothing = Ending(np.zeros(kernels, np.float32), None, self.backend)
         parts = self.backend.pieces(y.shape[1])
 

@@ -89,7 +89,7 @@ class FusedTiles:
 
     def _real_spectra(self, part: Part, weight: FloatArray) -> Array:
         depth, count = self._basis.depth, self._padded // self._width
-        spectra = np.empty((depth, part.count, count, self.geometry.channels, self._width), np.float32)
+        spectra = self._backend.empty((depth, part.count, count, self.geometry.channels, self._width))
 
         def transform(number: int) -> None:
             taps = self._ordered(weight, number, self._width)
@@ -102,7 +102,7 @@ class FusedTiles:
     def _complex_spectra(self, part: Part, weight: FloatArray) -> Array:
         lanes, channels = self._lanes, self.geometry.channels
         count = len(weight) // lanes
-        spectra = np.empty((part.count, count, channels, 2, lanes), np.float32)
+        spectra = self._backend.empty((part.count, count, channels, 2, lanes))
 
         def transform(number: int) -> None:
             taps = self._ordered(weight, number, lanes)

@@ -1,7 +1,5 @@
 """Maximum over squares that don't overlap; what is left over at the edges is dropped."""
 
-import numpy as np
-
 from overfeat_tools.backend import Array, Backend, FloatArray
 
 # What a thread works on at a time.
@@ -26,7 +24,7 @@ def maximum_of_squares(x: Array, size: int, y: Array, backend: Backend) -> None:
 def pool(x: FloatArray, size: int, backend: Backend) -> FloatArray:
     """Give the maximum of each square of `x` (K, H, W, N), contiguous: (K, H // size, W // size, N)."""
     channels, height, width, pictures = x.shape
-    y: FloatArray = backend.xp.empty((channels, height // size, width // size, pictures), np.float32)
+    y: FloatArray = backend.empty((channels, height // size, width // size, pictures))
     map_bytes = x.nbytes // max(channels, 1)
     group = max(1, min(backend.at_once(_CACHE_BYTES) // max(map_bytes, 1), -(-channels // backend.threads)))
 

@@ -95,7 +95,7 @@ class Tiled:
         list of arrays (elements, K, C), one for each part of the basis
         """
         kernels, channels = weight.shape[:2]
-        empty = self.backend.xp.empty
+        empty = self.backend.empty
         spectra: list[Array] = [empty((part.count, kernels, channels), part.dtype) for part in self.basis.parts]
         # Small groups: the products' results stay in cache until they are spread over the elements.
         groups = stretches(kernels, max(1, self.backend.cache_bytes // (channels * self.element_bytes)))
