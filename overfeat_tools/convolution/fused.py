@@ -23,7 +23,7 @@ from overfeat_tools.convolution.tiles import Tiling
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
 _ROUND_BYTES = 32 << 20
-_MOST_ROUND_BYTES = 192 << 20
+_MOST_ROUND_BYTES = 128 << 20
 
 # Between one element and the next, and between one tile and the next: the elements of a tile, and the tiles that
 # are multiplied at a time, should not compete for the same lines of a cache.
