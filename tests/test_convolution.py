@@ -488,6 +488,15 @@ def test_every_purchase_pays_back_by_itself(planning: CpuBackend) -> None:
                 saved.clear()
 
 
+def test_large_batches_get_their_spectra_at_once(planning: CpuBackend) -> None:
+    """A stream begins with one picture; what the first large batch buys is not thrown away four batches later."""
+    for geometry in GEOMETRIES:
+        planner = Planner(geometry, planning)
+        planner.batch(1)
+        bought = planner.batch(64)[0]
+        assert [planner.batch(64)[0] for _ in range(7)] == [bought] * 7, geometry
+
+
 def test_all_layers_pay_for_loading_the_loops(planning: CpuBackend) -> None:
     """None begins with a compiled way before all of them together have missed what loading takes; then all may."""
     if planning.compiler is None:

@@ -241,8 +241,9 @@ class Convolution:
 
         Spectra are bought like skis: after renting (a slower way that is ready) has cost as much
         more as buying, buy.  Whatever comes, that takes at most twice the best possible time, so
-        one picture never waits for spectra that only a long stream pays back.  Loading the compiled loops
-        is bought in the same way, by all layers together.
+        one picture never waits for spectra that only a long stream pays back.  Among those that have paid, the ones are
+        bought that will have gained most after one more batch of this kind: what has gone on so long will go
+        on.  Loading the compiled loops is bought in the same way, by all layers together.
         """
         way = self._choose(pictures, geometry)
         compiler = self._backend.compiler
@@ -257,15 +258,16 @@ class Convolution:
         if self.method != "auto":
             return next((way for way in found if way is ready or self._fits(way)), ready)
         loaded = self._loading_is_paid(found, ready, geometry)
-        best, gain = ready, 0.0
+        best, most = ready, 0.0
         for way in found:
             if way.seconds > _WORTH_CHANGING * ready.seconds:
                 break
-            missed = self._missed_seconds.get(way.key, 0.0) + ready.seconds - way.seconds
-            self._missed_seconds[way.key] = missed
+            gain = ready.seconds - way.seconds
+            missed = self._missed_seconds[way.key] = self._missed_seconds.get(way.key, 0.0) + gain
             offered = loaded or not self._is_compiled(way, geometry)
-            if offered and missed - way.price_seconds > gain and self._fits(way):
-                best, gain = way, missed - way.price_seconds
+            paid = missed - way.price_seconds
+            if offered and paid > 0.0 and paid + gain > most and self._fits(way):
+                best, most = way, paid + gain
         return best
 
     def _loading_is_paid(self, found: list[Way], ready: Way, geometry: Geometry) -> bool:
