@@ -34,6 +34,7 @@ def download(
 
     What is installed already is checked. A download that was cut off goes on where it stopped.
     """
+    cli.started()
     pins = _pins(sums)
     if (listed and (verify or source is not None or pins)) or (verify and source is not None):
         message = "--list, --verify and --from don't go together"

@@ -159,6 +159,7 @@ def run(
         network, last, preparation.apply, answer, report, output.flush, most_pictures=options.batch,
         strict=options.strict, decode_side=preparation.decode_side,
     )  # fmt: skip
+    cli.started()
     try:
         status = this.over(files)
         if this.seconds.get("compute", 0.0) >= rates.WORTH_SECONDS:
