@@ -19,7 +19,7 @@ run at one rate whatever their shape; reading the kernels from memory goes on be
 
 Only the rates' ratios decide, and
 they are alike on most machines: those shipped lie between what `fit.py` found on 2 cores with AVX-512
-and with AVX2.  With them the ways chosen for the layers of both networks, for 1 to 32 pictures, took 2 % longer
+and with AVX2.  With them the ways chosen for the layers of both networks, for 1 to 32 pictures, took 1 % longer
 on average than the best ones (AVX-512).
 """
 
