@@ -11,8 +11,8 @@ import numpy.typing as npt
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
 from overfeat_tools.convolution import Geometry
-from overfeat_tools.layers import MaxPool, Pad
-from overfeat_tools.network import CHANNELS, Network, Topology, steps
+from overfeat_tools.layers import Pad
+from overfeat_tools.network import CHANNELS, Network, Topology, ending, steps
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]
     layers = network.topology.layers
     shapes = [(CHANNELS, height, width), *network.topology.shapes(height, width)]
     squares = {
-        number: pool.size if isinstance(pool := layers[step[-1]], MaxPool) else 1
+        number: ending(network.topology, step)[1]
         for step in steps(network.topology, network.topology.last_layer)
         for number in step
     }

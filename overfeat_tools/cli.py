@@ -134,7 +134,8 @@ def entry(name: str, command: Callable[..., int | None]) -> Callable[[], NoRetur
     name : str
         The program's name, for its help and messages.
     command : callable
-        Its parameters become options; its docstring the help; it returns an exit status or None.
+        Its parameters become options; its docstring the help; it returns an exit status or None.  It calls
+        `started` before work of any length: until then no garbage is collected.
     """
 
     def main() -> NoReturn:

@@ -227,14 +227,7 @@ class Network:
                 return layer(x, self.backend, room)
             assert not isinstance(layer, Convolve)  # noqa: S101 -- for the type checker: those are in `convolutions`
             return layer(x, self.backend)
-        threshold, squares = None, 1
-        for number in step[step.index(first) + 1 :]:
-            match self.topology.layers[number]:
-                case Rectify() as after:
-                    threshold = after.threshold
-                case MaxPool() as after:
-                    squares = after.size
-        return self.convolutions[first](x, threshold, squares, room)
+        return self.convolutions[first](x, *ending(self.topology, step), room)
 
 
 # Layers that are computed together with the one before them, if that is of the kind named.
@@ -262,6 +255,18 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
         yield step
 
     return tuple(grow())
+
+
+def ending(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:
+    """Give the threshold of a step's rectifier, None without one, and the squares of its pool, 1 without one."""
+    threshold, squares = None, 1
+    for number in step:
+        match topology.layers[number]:
+            case Rectify() as after:
+                threshold = after.threshold
+            case MaxPool() as after:
+                squares = after.size
+    return threshold, squares
 
 
 def describe(topology: Topology, height: int, width: int) -> list[tuple[object, ...]]:

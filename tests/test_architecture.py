@@ -188,6 +188,30 @@ def test_commands_start_lean(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "work", "arguments"),
+    [
+        ("classify", "pipeline.Run.over", ["--net", "tiny"]),
+        ("features", "pipeline.Run.over", ["--net", "tiny"]),
+        ("layer", "pipeline.Run.over", ["--net", "tiny", "-L", "3"]),
+        ("download", "c._list", ["--list"]),
+        ("download", "c._verify", ["--verify"]),
+        ("download", "c._get", []),
+    ],
+)
+def test_commands_work_with_garbage_collected(module: str, work: str, arguments: list[str]) -> None:
+    """It is not while they start; a long run would keep whatever failed on the way."""
+    program = (
+        f"import gc, sys; from overfeat_tools import pipeline; from overfeat_tools.commands import {module} as c\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "def work(*_, **__): print(gc.isenabled()); return 0\n"
+        f"{work} = work\n"
+        "c.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_files_are_small_and_named_for_what_they_do(module: str) -> None:
     assert not VAGUE & set(module.split("."))

@@ -25,7 +25,7 @@ import pytest
 
 from overfeat_tools.backend import Compiled, Compiler, CpuBackend
 from overfeat_tools.backend.compiler import open_compiler
-from overfeat_tools.convolution import Convolution, Geometry, bases, cooktoom, gemm
+from overfeat_tools.convolution import Convolution, Geometry, bases, cooktoom, direct, gemm
 from overfeat_tools.convolution.ending import Ending, rectify
 from overfeat_tools.convolution.loops import dots, fourier, tiles
 from overfeat_tools.convolution.panels import TERMS, Products, Runs, panelled, runs
@@ -866,6 +866,22 @@ def guarded(array: Array, *, at_end: bool) -> Array:
     return copy
 
 
+def check_direct(cpu: CpuBackend, kernel: int, stride: int, squares: int, rows: int, *, put: Put = np.copy) -> None:
+    """Compare a direct convolution that uses its map up with the definition; of its bands the last one is lower."""
+    compiler = cpu.compiler
+    assert compiler is not None
+    height, width = ((outputs - 1) * stride + kernel for outputs in (rows, 2 * squares))
+    x, kernels = whole_numbers((2, 3, height, width)), 3 * compiler.lanes
+    weight, nothing_more = whole_numbers((kernels, 3, kernel, kernel), 1), np.zeros(kernels, np.float32)
+    geometry = Geometry(3, height, width, kernels, kernel, kernel, stride)
+    expected = reference.pool(reference.convolve(x, weight, nothing_more, stride=stride), squares).transpose(0, 2, 3, 1)
+    panels, ending = put(direct.prepare(weight, geometry, cpu)), Ending(nothing_more, None, cpu)
+    for pictures in (1, 2):
+        maps, y = put(x[:pictures].transpose(0, 2, 3, 1)), put(nothing(expected[:pictures].shape))
+        direct.convolve(maps, panels, y, geometry, cpu, ending, squares)
+        np.testing.assert_array_equal(y, expected[:pictures])
+
+
 def guarded_cases(compiler: Compiler, put: Put) -> Iterator[tuple[str, Callable[[], None]]]:
     """List what to do between guards: each loop, on all its edges."""
     cpu = with_compiler(compiler)
@@ -889,6 +905,14 @@ def guarded_cases(compiler: Compiler, put: Put) -> Iterator[tuple[str, Callable[
     for squares, size, threshold in itertools.product((1, 2, 3), ((1, 1), (3, 4)), (None, 0.0)):
         case = partial(check_finisher, cpu, squares, threshold, size, 2, gap=0, put=put)
         yield f"finisher {squares} {size}", case
+    yield from direct_cases(cpu, put)
+
+
+def direct_cases(cpu: CpuBackend, put: Put) -> Iterator[tuple[str, Callable[[], None]]]:
+    """List direct convolutions: of a single place, and of patches that overlap or don't."""
+    for kernel, stride, (squares, rows) in itertools.product((1, 3), (1, 2), ((1, 11), (2, 34), (3, 51))):
+        case = partial(check_direct, cpu, kernel, stride, squares, rows, put=put)
+        yield f"direct {kernel} {stride} {squares}", case
 
 
 def try_guards() -> None:

@@ -78,9 +78,9 @@ class CompiledBasis:
         return int(self.parts[-1].elements.stop)
 
 
-def is_large(size: tuple[int, int]) -> bool:
-    """Tell whether sums of Cook-Toom tiles of a size are kept shorter than others."""
-    return max(size) >= LARGE_TILE
+def has_short_sums(method: str, size: tuple[int, int]) -> bool:
+    """Tell whether the sums of tiles are kept shorter than others."""
+    return method == "cook-toom" and max(size) >= LARGE_TILE
 
 
 def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:

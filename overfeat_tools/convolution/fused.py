@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
-from overfeat_tools.convolution.bases import REAL_BINS, Part, compiled_basis, is_large
+from overfeat_tools.convolution.bases import REAL_BINS, Part, compiled_basis, has_short_sums
 from overfeat_tools.convolution.ending import Ending
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, stretches
 from overfeat_tools.convolution.panels import TERMS, Products, padded, panel_width, put_in_order, runs
@@ -66,7 +66,7 @@ class FusedTiles:
         self._padded = padded(geometry.kernels, self._width)
         # A map smaller than a tile is one tile, so that this is right there, too.
         self._steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
-        short = method == "cook-toom" and is_large((tiling.height, tiling.width))
+        short = has_short_sums(method, (tiling.height, tiling.width))
         self._runs = runs((0,), geometry.channels, _TERMS_OF_LARGE_TILES if short else TERMS)
         self._tiles_at_once = tiles_at_once(geometry, tiling, self._width)
 

@@ -317,7 +317,7 @@ def _fused(
     if method == "fft":
         # A complex product is four real ones, of two numbers of a spectrum.
         flops *= 2
-    elif bases.is_large(size):
+    if bases.has_short_sums(method, size):
         flops *= _SHORT_SUMS
     work = _compiled_product(flops, rounds * spectra_bytes, rates)
     moved = 2.0 * (geometry.channels + geometry.kernels) * tiles * tiling.pixels * FLOAT_BYTES
