@@ -35,6 +35,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	if command -v groff >/dev/null; then sh man/lint.sh; fi
 
 bench: $(VENV)/.bench

@@ -16,11 +16,11 @@ import numpy as np
 import pyfftw  # noqa: F401 -- the engine imports it with its first Fourier plan
 import threadpoolctl  # noqa: F401 -- and this with its first batch
 
-import overfeat_tools.classes
-import overfeat_tools.output  # noqa: F401 -- what of-classify imports
+import overfeat_tools.networks.classes
+import overfeat_tools.results.output  # noqa: F401 -- what of-classify imports
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
-from overfeat_tools.network import TOPOLOGIES, Network
+from overfeat_tools.networks.network import TOPOLOGIES, Network
 
 imported = monotonic()
 

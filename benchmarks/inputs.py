@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from measure import ROOT
 
-from overfeat_tools.network import Topology
-from overfeat_tools.weights import weights_folder
+from overfeat_tools.networks.network import Topology
+from overfeat_tools.networks.weights import weights_folder
 
 Array = npt.NDArray[Any]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.network import Topology
+from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.network import Topology
 
 Array = npt.NDArray[Any]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
 from overfeat_tools.convolution import Geometry
-from overfeat_tools.layers import Pad
-from overfeat_tools.network import CHANNELS, Network, Topology, ending, steps
+from overfeat_tools.networks.layers import Pad
+from overfeat_tools.networks.network import CHANNELS, Network, Topology, ending, steps
 
 Array = npt.NDArray[Any]
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from overfeat_tools.backend import Backend, CpuBackend, open_backend
 from overfeat_tools.errors import BackendError
-from overfeat_tools.network import TOPOLOGIES, Network
+from overfeat_tools.networks.network import TOPOLOGIES, Network
 from tests import synthetic_weights
 
 # A shell starts what it puts in the background with SIGINT ignored, and processes pass that on; the

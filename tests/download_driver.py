@@ -15,9 +15,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from overfeat_tools import download as policy
 from overfeat_tools.commands import download
-from overfeat_tools.inspection import WeightFile
+from overfeat_tools.download import acquisition as policy
+from overfeat_tools.download.inspection import WeightFile
 from tests.loopback import FILES, IMPATIENT, installed, listing, remains
 
 _KNOWN = download.known_files

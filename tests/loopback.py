@@ -22,12 +22,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from overfeat_tools.download import Download
-from overfeat_tools.fetch import Patience
-from overfeat_tools.inspection import WeightFile
-from overfeat_tools.progress import Silence
-from overfeat_tools.sources import Source
-from overfeat_tools.store import Store
+from overfeat_tools.download.acquisition import Download
+from overfeat_tools.download.fetch import Patience
+from overfeat_tools.download.inspection import WeightFile
+from overfeat_tools.download.progress import Silence
+from overfeat_tools.download.sources import Source
+from overfeat_tools.download.store import Store
 
 FAST = WeightFile("fast", "net_weight_0", [(32, 16, 9, 9), (64, 32, 3, 3)])
 ACCURATE = WeightFile("accurate", "net_weight_1", [(40, 16, 8, 8), (64, 40, 3, 3)])

@@ -26,8 +26,8 @@ import pytest
 from overfeat_tools.backend import Compiler, CpuBackend
 from overfeat_tools.backend import compiler as under_test
 from overfeat_tools.backend.compiler import open_compiler
-from overfeat_tools.convolution.loops.finish import finisher
-from overfeat_tools.convolution.loops.routine import Routine
+from overfeat_tools.convolution.kernels.finish import finisher
+from overfeat_tools.convolution.kernels.routine import Routine
 from tests.test_convolution import error_of, layer
 
 ROOT = Path(__file__).parent.parent
@@ -704,7 +704,7 @@ def test_help_needs_no_llvmlite() -> None:
 def test_one_picture_needs_no_llvmlite() -> None:
     """Loading the loops takes longer than the picture does without them."""
     told = run("--net", "tiny", str(SAMPLES / "spiral.png"), options=("-X", "importtime"))
-    assert "overfeat_tools.convolution.loops.product" in told
+    assert "overfeat_tools.convolution.kernels.product" in told
     assert "llvmlite" not in told
 
 

@@ -19,7 +19,7 @@ from overfeat_tools.convolution.fused import FusedTiles
 from overfeat_tools.convolution.plan import Rates, ways
 from overfeat_tools.convolution.product import multiply
 from overfeat_tools.convolution.transform import Tiled
-from overfeat_tools.layers import Rectify
+from overfeat_tools.networks.layers import Rectify
 from tests import reference
 
 Array = npt.NDArray[np.float32]

@@ -16,12 +16,12 @@ import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
 from overfeat_tools.backend.cuda import CudaBackend, ProductTransform, open_cuda
+from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.convolution import Convolution
 from overfeat_tools.convolution.plan import RATES, ways
 from overfeat_tools.errors import BackendError
-from overfeat_tools.layers import MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.network import TINY, Network
-from overfeat_tools.pipeline import Run
+from overfeat_tools.networks.layers import MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.network import TINY, Network
 from tests import cupy_stand_in, reference
 from tests.test_convolution import Array, compute, layer, map_sizes, random, tolerance
 

@@ -18,8 +18,8 @@ import pytest
 
 import overfeat_tools
 from overfeat_tools import cli, errors
-from overfeat_tools.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, describe
-from overfeat_tools.weights import file_bytes
+from overfeat_tools.networks.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, describe
+from overfeat_tools.networks.weights import file_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "man"

@@ -321,7 +321,7 @@ def test_encoded_though_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("overfeat_tools.download._EXTRA", 0)
+    monkeypatch.setattr("overfeat_tools.download.acquisition._EXTRA", 0)
 
     def endless(handler: Handler) -> None:
         handler.head(200, {"Connection": "close"})

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from overfeat_tools.download.inspection import Inspection
 from overfeat_tools.errors import OverfeatError, WeightsError
-from overfeat_tools.inspection import Inspection
 from tests.loopback import FAST, FILES, get, installed, listing, tar_of, tgz, weights, zipped
 
 RIGHT = {f"data/{file.name}": weights(file.name) for file in FILES}
@@ -252,8 +252,8 @@ def test_inspection_does_not_depend_on_the_pieces() -> None:
 def test_what_does_not_look_like_weights(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], reason: str
 ) -> None:
-    monkeypatch.setattr("overfeat_tools.inspection._MOST_ZEROS", 1000)
-    monkeypatch.setattr("overfeat_tools.inspection._STEP", 300)
+    monkeypatch.setattr("overfeat_tools.download.inspection._MOST_ZEROS", 1000)
+    monkeypatch.setattr("overfeat_tools.download.inspection._STEP", 300)
     inspection = Inspection(FAST, "it")
     with pytest.raises(WeightsError, match=reason):  # noqa: PT012 -- some are seen at the end only
         inspection.feed(change(weights(FAST.name)))

@@ -109,7 +109,7 @@ def test_folder_that_cannot_be(tmp_path: Path, where: str) -> None:
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room is looked at before anything is fetched."""
-    monkeypatch.setattr("overfeat_tools.store.Store.free", lambda _: 16 << 20)
+    monkeypatch.setattr("overfeat_tools.download.store.Store.free", lambda _: 16 << 20)
     with serving(a=content(tgz())) as server:
         with pytest.raises(OverfeatError, match="make room") as caught:
             get(tmp_path, server.url("/a"))
@@ -126,8 +126,8 @@ def test_room_for_one_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         used = sum(path.stat().st_blocks * 512 for path in store.scratch.glob("*.part"))  # type: ignore[attr-defined]
         return (16 << 20) + sizes + 8192 - used
 
-    monkeypatch.setattr("overfeat_tools.store.Store.free", free)
-    monkeypatch.setattr("overfeat_tools.store._PUNCH_STEP", 4096)
+    monkeypatch.setattr("overfeat_tools.download.store.Store.free", free)
+    monkeypatch.setattr("overfeat_tools.download.store._PUNCH_STEP", 4096)
     with serving(a=content(tgz())) as server:
         told = get(tmp_path, server.url("/a"))
     assert "little room: giving the archive's back while it is unpacked" in told

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from tests import reference
 
 Array = npt.NDArray[np.float32]

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pytest
 
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.classes import read_classes
-from overfeat_tools.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.network import ACCURATE, FAST, SPECTRA_LIMIT_BYTES, Network, Topology, describe, steps
-from overfeat_tools.output import map_text, rank
-from overfeat_tools.weights import file_bytes
+from overfeat_tools.networks.classes import read_classes
+from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.network import ACCURATE, FAST, SPECTRA_LIMIT_BYTES, Network, Topology, describe, steps
+from overfeat_tools.networks.weights import file_bytes
+from overfeat_tools.results.output import map_text, rank
 from tests import reference, synthetic_weights
 from tests.conftest import REFERENCE_DATA, recorded_picture
 

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overfeat_tools.classes import Class
-from overfeat_tools.output import (
+from overfeat_tools.networks.classes import Class
+from overfeat_tools.results.output import (
     error_json,
     map_npy,
     map_text,

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.pnm import Picture, PnmParser
+from overfeat_tools.pictures.pnm import Picture, PnmParser
 
 Array = npt.NDArray[np.generic]
 
@@ -371,7 +371,7 @@ def test_no_memory_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("overfeat_tools.pnm.np.empty", none_left)
+    monkeypatch.setattr("overfeat_tools.pictures.pnm.np.empty", none_left)
     found = list(events([b"P6 16384 8192 65535\n", b"abc"]))
     assert [isinstance(event, ImageError) for event in found] == [True]
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overfeat_tools import pipeline
 from overfeat_tools.backend import CpuBackend, cpu
+from overfeat_tools.commands import pipeline
+from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.layers import Normalise
-from overfeat_tools.network import Topology
-from overfeat_tools.pipeline import Run
-from overfeat_tools.stream import Batches, Item, prepared, read_items
+from overfeat_tools.networks.layers import Normalise
+from overfeat_tools.networks.network import Topology
+from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
 
 PATIENCE_SECONDS = 60.0
 

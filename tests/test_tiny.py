@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from overfeat_tools.classes import read_classes
-from overfeat_tools.network import TINY
+from overfeat_tools.networks.classes import read_classes
+from overfeat_tools.networks.network import TINY
 from training.draw import draw
 
 Pictures = npt.NDArray[np.uint8]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.errors import WeightsError
-from overfeat_tools.weights import file_bytes, map_weights, weights_folder
+from overfeat_tools.networks.weights import file_bytes, map_weights, weights_folder
 
 SHAPES = [(2, 3, 4, 5), (3, 2, 1, 1)]
 

@@ -2,7 +2,7 @@
 
 Run as a program::
 
-    python -m training.evaluate --weights overfeat_tools/data/net_weight_tiny
+    python -m training.evaluate --weights overfeat_tools/networks/data/net_weight_tiny
 
 It counts how many pictures come out right as drawn, scaled to another size
 and back by way of JPEG, mirrored, and with red and blue exchanged, and shows

@@ -8,7 +8,7 @@
 set -eu
 
 folder=${1:?usage: foreign.sh FOLDER [WEIGHTS]}
-weights=${2:-overfeat_tools/data/net_weight_tiny}
+weights=${2:-overfeat_tools/networks/data/net_weight_tiny}
 convert=${CONVERT:-convert}
 python=${PYTHON:-python3}
 mkdir -p "$folder"

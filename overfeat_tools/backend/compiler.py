@@ -2,7 +2,7 @@
 
 numpy's BLAS is built for matrices of any kind.  It rearranges its operands at every call, and knows nothing
 of what comes before and after a product.  The few loops that nearly all the time of a convolution
-goes into are therefore written in LLVM's language (`convolution/loops/`), with vectors as wide as the
+goes into are therefore written in LLVM's language (`convolution/kernels/`), with vectors as wide as the
 processor's, and compiled when first needed.  Their object code is kept in the user's cache folder, a
 file for each processor, version and wording of a loop, so that only the first run ever compiles.
 
@@ -22,7 +22,7 @@ from threading import Lock
 from typing import Any
 
 from overfeat_tools import __version__
-from overfeat_tools.places import cache_folder, write_whole
+from overfeat_tools.paths import cache_folder, write_whole
 
 # What the processor must have, the floats of a vector, and the vectors that it has names for.
 _VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))

@@ -19,9 +19,9 @@ def classify(
     output = cli.Output()
     names = cli.input_files(files)
 
-    from overfeat_tools import output as results
-    from overfeat_tools.classes import read_classes
     from overfeat_tools.commands import session
+    from overfeat_tools.networks.classes import read_classes
+    from overfeat_tools.results import output as results
 
     network = session.open_network(options)
     classes = read_classes(network.topology.class_file)

@@ -9,7 +9,7 @@ from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from overfeat_tools.inspection import WeightFile
+    from overfeat_tools.download.inspection import WeightFile
 
 PROGRAM = "of-download"
 NETWORKS = ("fast", "accurate")  # whose weights New York University published
@@ -39,7 +39,7 @@ def download(
     if (listed and (verify or source is not None or pins)) or (verify and source is not None):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
-    from overfeat_tools.weights import weights_folder
+    from overfeat_tools.networks.weights import weights_folder
 
     place = weights_folder(None if folder is None else Path(folder))
     files = known_files(networks)
@@ -53,8 +53,8 @@ def download(
 
 def known_files(networks: Sequence[str] | None) -> "list[WeightFile]":
     """Give the weight files of networks: of all, if none is named."""
-    from overfeat_tools.inspection import WeightFile
-    from overfeat_tools.network import TOPOLOGIES
+    from overfeat_tools.download.inspection import WeightFile
+    from overfeat_tools.networks.network import TOPOLOGIES
 
     for name in networks or ():
         if name not in NETWORKS:
@@ -78,10 +78,10 @@ def _get(
     place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], source: str | None, *, named: bool, yes: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
-    from overfeat_tools.download import Download
-    from overfeat_tools.progress import choose
-    from overfeat_tools.sources import chosen_sources
-    from overfeat_tools.store import Store
+    from overfeat_tools.download.acquisition import Download
+    from overfeat_tools.download.progress import choose
+    from overfeat_tools.download.sources import chosen_sources
+    from overfeat_tools.download.store import Store
 
     tell = _teller(quiet=quiet)
     sources, given = chosen_sources(source)
@@ -104,9 +104,9 @@ def _get(
 
 def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *, named: bool, quiet: bool) -> int:
     """Check what is installed, or what was named; a line on stdout for each that is well."""
-    from overfeat_tools import manifest
-    from overfeat_tools.download import check
-    from overfeat_tools.progress import choose
+    from overfeat_tools.download import manifest
+    from overfeat_tools.download.acquisition import check
+    from overfeat_tools.download.progress import choose
 
     output = cli.Output()
     tell = _teller(quiet=quiet)
@@ -134,9 +134,9 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
 
 def _list(place: Path, files: "Sequence[WeightFile]") -> int:
     """Print what is installed, and where the weights may be had."""
-    from overfeat_tools import manifest
-    from overfeat_tools.output import table
-    from overfeat_tools.sources import chosen_sources
+    from overfeat_tools.download import manifest
+    from overfeat_tools.download.sources import chosen_sources
+    from overfeat_tools.results.output import table
 
     output = cli.Output()
     records = manifest.read_manifest(place)

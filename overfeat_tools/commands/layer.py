@@ -21,14 +21,14 @@ def layer(
     Pictures are a stream of PNM on standard input, or files, and are taken as they are.
     """
     output = cli.Output()
-    from overfeat_tools import network as networks
+    from overfeat_tools.networks import network as networks
 
     topology = networks.TOPOLOGIES[options.name]
     if listed:
         if files or number is not None:
             message = "--list prints a table only: it goes with neither -L nor files"
             raise UsageError(message)
-        from overfeat_tools.output import table
+        from overfeat_tools.results.output import table
 
         height, width = _size(input_size) if input_size is not None else (topology.input_size,) * 2
         output.write(table(networks.describe(topology, height, width)).encode())

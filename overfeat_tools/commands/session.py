@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overfeat_tools import cli, rates
-from overfeat_tools import output as results
+from overfeat_tools import cli
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
+from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, UsageError
-from overfeat_tools.image import centre_square, fit
-from overfeat_tools.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
-from overfeat_tools.pipeline import Run
-from overfeat_tools.stream import Item
+from overfeat_tools.networks.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
+from overfeat_tools.pictures.image import centre_square, fit
+from overfeat_tools.pictures.stream import Item
+from overfeat_tools.results import output as results
 
 __all__ = ["FloatArray", "Item", "fitting", "open_network", "print_maps", "run"]
 
@@ -25,8 +25,7 @@ def open_network(options: cli.NetworkOptions) -> Network:
         message = "-d: the name of a folder expected"
         raise UsageError(message)
     folder = None if options.folder is None else Path(options.folder)
-    limit_bytes, known = memory_for_spectra(backend), rates.kept(backend)
-    return Network(TOPOLOGIES[options.name], folder, backend, options.method, limit_bytes, known)
+    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra(backend))
 
 
 def memory_for_spectra(backend: Backend) -> float:
@@ -162,8 +161,6 @@ def run(
     cli.started()
     try:
         status = this.over(files)
-        if this.seconds.get("compute", 0.0) >= rates.WORTH_SECONDS:
-            rates.measure(network.backend)
         if network.backend.compiler:
             network.backend.compiler.end()
         return status

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from overfeat_tools.backend import Compiled, Compiler, FloatArray
 from overfeat_tools.convolution import cooktoom
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.loops import fourier, tiles
+from overfeat_tools.convolution.kernels import fourier, tiles
 
 FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""

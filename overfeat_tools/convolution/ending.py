@@ -10,7 +10,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES
-from overfeat_tools.convolution.loops.finish import finisher
+from overfeat_tools.convolution.kernels.finish import finisher
 
 
 def rectify(x: Array, threshold: float) -> None:

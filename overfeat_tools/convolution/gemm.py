@@ -14,7 +14,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
-from overfeat_tools.convolution.loops import dots
+from overfeat_tools.convolution.kernels import dots
 from overfeat_tools.convolution.panels import Products, panelled, runs
 from overfeat_tools.convolution.product import multiply, row_blocks
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
-from overfeat_tools.convolution.loops.product import block_columns, complex_multiplier, multiplier, panel_width
+from overfeat_tools.convolution.kernels.product import block_columns, complex_multiplier, multiplier, panel_width
 
 TERMS = 128
 """Products added up in registers; the sums of so many are then added to each other."""

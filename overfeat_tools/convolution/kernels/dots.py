@@ -9,7 +9,7 @@ asked for a page ahead.
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
 
 ROWS = 4
 """Rows come in groups of so many."""

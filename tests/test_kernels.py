@@ -27,7 +27,7 @@ from overfeat_tools.backend import Compiled, Compiler, CpuBackend
 from overfeat_tools.backend.compiler import open_compiler
 from overfeat_tools.convolution import Convolution, Geometry, bases, cooktoom, direct, gemm
 from overfeat_tools.convolution.ending import Ending, rectify
-from overfeat_tools.convolution.loops import dots, fourier, tiles
+from overfeat_tools.convolution.kernels import dots, fourier, tiles
 from overfeat_tools.convolution.panels import TERMS, Products, Runs, panelled, runs
 from overfeat_tools.convolution.plan import is_fused
 from tests import reference

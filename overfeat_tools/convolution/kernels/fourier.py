@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
-from overfeat_tools.convolution.loops.tiles import EVALUATE, INTERPOLATE, Targets, locate, places, square_maximum
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.tiles import EVALUATE, INTERPOLATE, Targets, locate, places, square_maximum
 
 _THREE = 3
 

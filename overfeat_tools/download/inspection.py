@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.errors import WeightsError
-from overfeat_tools.weights import KernelShape, file_bytes
+from overfeat_tools.networks.weights import KernelShape, file_bytes
 
 # Root mean square of a layer's kernels: 0.007 to 0.12 is usual; anything a network could be made of
 # is let through, for the limits have to hold for files nobody here has seen.

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
 
 Matrix = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pnm import MAX_PIXELS, Picture
+from overfeat_tools.pictures.pnm import MAX_PIXELS, Picture
 
 # Pillow modes that imageio gives as gray or RGB, with or without alpha; the others must be converted.
 _PLAIN_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F"}

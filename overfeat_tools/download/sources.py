@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass
 
+from overfeat_tools.download.transport import shown
 from overfeat_tools.errors import UsageError
-from overfeat_tools.transport import shown
 
 
 @dataclass(frozen=True)

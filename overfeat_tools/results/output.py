@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.classes import Class
+from overfeat_tools.networks.classes import Class
 
 # Values formatted at a time: bounds memory, and long enough to keep the loop in C.
 _CHUNK = 1 << 14

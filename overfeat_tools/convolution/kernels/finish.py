@@ -3,7 +3,7 @@
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
 
 _PARAMETERS = (*["pointer"] * 3, *["integer"] * 7, "float", "integer")
 

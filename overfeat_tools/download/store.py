@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from overfeat_tools import manifest
+from overfeat_tools.download import manifest
+from overfeat_tools.download.manifest import Record
 from overfeat_tools.errors import OverfeatError
-from overfeat_tools.manifest import Record
 
 SCRATCH = ".download"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

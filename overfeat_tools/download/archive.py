@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from overfeat_tools.download.inspection import WeightFile
 from overfeat_tools.errors import OverfeatError, WeightsError
-from overfeat_tools.inspection import WeightFile
 
 HEAD_BYTES = 512  # enough to know an archive by
 _CHUNK = 1 << 20

@@ -8,16 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overfeat_tools import manifest
-from overfeat_tools.archive import HEAD_BYTES, guess, unpack
+from overfeat_tools.download import manifest
+from overfeat_tools.download.archive import HEAD_BYTES, guess, unpack
+from overfeat_tools.download.fetch import Fetch, Patience
+from overfeat_tools.download.inspection import Inspection, WeightFile
+from overfeat_tools.download.manifest import Record
+from overfeat_tools.download.progress import Progress
+from overfeat_tools.download.sources import Source
+from overfeat_tools.download.store import Part, Store, disk, puncher
+from overfeat_tools.download.transport import shown
 from overfeat_tools.errors import DownloadError, OverfeatError, UsageError, WeightsError
-from overfeat_tools.fetch import Fetch, Patience
-from overfeat_tools.inspection import Inspection, WeightFile
-from overfeat_tools.manifest import Record
-from overfeat_tools.progress import Progress
-from overfeat_tools.sources import Source
-from overfeat_tools.store import Part, Store, disk, puncher
-from overfeat_tools.transport import shown
 
 _SLACK = 16 << 20  # free space that is left alone
 _EXTRA = 256 << 20  # an archive may hold this much besides, and twice the weights

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from overfeat_tools.archive import HEAD_BYTES, guess
+from overfeat_tools.download.archive import HEAD_BYTES, guess
+from overfeat_tools.download.progress import Progress
+from overfeat_tools.download.store import Part
+from overfeat_tools.download.transport import Answer, CutError, RangeError, Transport, UnreachableError, shown
 from overfeat_tools.errors import DownloadError
-from overfeat_tools.progress import Progress
-from overfeat_tools.store import Part
-from overfeat_tools.transport import Answer, CutError, RangeError, Transport, UnreachableError, shown
 
 _OVERLAP = 4096
 

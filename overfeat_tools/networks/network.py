@@ -11,7 +11,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.errors import UsageError
-from overfeat_tools.layers import (
+from overfeat_tools.networks.layers import (
     Budget,
     Convolution,
     Convolve,
@@ -23,7 +23,7 @@ from overfeat_tools.layers import (
     Rectify,
     Softmax,
 )
-from overfeat_tools.weights import PACKAGED, KernelShape, map_weights, weights_folder
+from overfeat_tools.networks.weights import PACKAGED, KernelShape, map_weights, weights_folder
 
 CHANNELS = 3
 SPECTRA_LIMIT_BYTES = 1536 << 20

@@ -25,7 +25,7 @@ Each sum of `group` runs is rounded by itself and then added to the output, for 
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.loops.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
 
 VECTORS = 2
 """Vectors of kernels in a panel; where there are few, one will do, at half the speed."""

@@ -22,7 +22,7 @@ class Class:
 @cache
 def read_classes(file: str) -> tuple[Class, ...]:
     """Read a list of classes that came with the package, in the order of the network's output."""
-    text = (resources.files("overfeat_tools") / "data" / file).read_text("utf-8")
+    text = (resources.files("overfeat_tools.networks") / "data" / file).read_text("utf-8")
     rows = [line.split("\t") for line in text.splitlines()]
     classes = tuple(Class(int(index), wnid, name) for index, wnid, name in rows)
     if [item.index for item in classes] != list(range(len(classes))):

@@ -14,8 +14,8 @@ from time import perf_counter
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.image import decode
-from overfeat_tools.pnm import Picture, PnmParser
+from overfeat_tools.pictures.image import decode
+from overfeat_tools.pictures.pnm import Picture, PnmParser
 
 STANDARD_INPUT = "-"
 _READ_BYTES = 1 << 20

@@ -1,0 +1,1 @@
+"""Get the weights: sources, transfer, unpacking, checks, installation."""

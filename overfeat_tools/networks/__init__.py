@@ -1,0 +1,1 @@
+"""Networks as tables of layers: their weights, their classes, and the fold that runs a pass."""

@@ -1,0 +1,1 @@
+"""From arrays to what is printed: text, tsv, JSON and npy."""
