@@ -1,18 +1,18 @@
 """Devices to compute on: arrays, transforms, threads, transfers.
 
-Everything above computes with `backend.xp`, shares work out with `backend.share` and takes Fourier
-transforms from `backend.fourier_plan`; what else differs between devices is a method of theirs too
+Everything above computes with `backend.xp`, shares work out with `backend.parallel_for` and takes Fourier
+transforms from `backend.fft_plan`; what else differs between devices is a method of theirs too
 (`arrays.Backend`).  `cpu.py` is the door to pyfftw and threadpoolctl, `compiler.py` the one to llvmlite, `cuda.py` the
 one to cupy.
 """
 
-from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray, compiler_of
+from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
 from overfeat_tools.backend.compiler import Compiled, Compiler
 from overfeat_tools.backend.cpu import CpuBackend
 from overfeat_tools.errors import BackendError
 
 __all__ = [
-    "Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray", "compiler_of",
+    "Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray",
     "open_backend",
 ]  # fmt: skip
 

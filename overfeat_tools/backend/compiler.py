@@ -68,6 +68,7 @@ class Compiler:
     def __init__(self, lanes: int, registers: int) -> None:
         self.lanes, self.registers = lanes, registers
         self.loaded = False
+        self.cache: Any = None
         self._functions: dict[str, Compiled] = {}
         self._engine: Any = None
         self._machine: Any = None

@@ -28,7 +28,7 @@ def classify(
     prepare = session.fitting(network.topology, size, exact=exact)
 
     def answer(item: session.Item, values: session.FloatArray) -> None:
-        ranking = results.rank(values[:, 0, 0], classes, count)
+        ranking = results.rank(values[0, 0], classes, count)
         if form == "text":
             output.write(results.ranking_text(ranking))
         elif form == "tsv":

@@ -54,7 +54,7 @@ def download(
 def known_files(networks: Sequence[str] | None) -> "list[WeightFile]":
     """Give the weight files of networks: of all, if none is named."""
     from overfeat_tools.download.inspection import WeightFile
-    from overfeat_tools.networks.network import TOPOLOGIES
+    from overfeat_tools.networks.topology import TOPOLOGIES
 
     for name in networks or ():
         if name not in NETWORKS:

@@ -21,9 +21,10 @@ def layer(
     Pictures are a stream of PNM on standard input, or files, and are taken as they are.
     """
     output = cli.Output()
-    from overfeat_tools.networks import network as networks
+    from overfeat_tools.networks.tables import describe
+    from overfeat_tools.networks.topology import TOPOLOGIES
 
-    topology = networks.TOPOLOGIES[options.name]
+    topology = TOPOLOGIES[options.name]
     if listed:
         if files or number is not None:
             message = "--list prints a table only: it goes with neither -L nor files"
@@ -31,7 +32,7 @@ def layer(
         from overfeat_tools.results.output import table
 
         height, width = _size(input_size) if input_size is not None else (topology.input_size,) * 2
-        output.write(table(networks.describe(topology, height, width)).encode())
+        output.write(table(describe(topology, height, width)).encode())
         output.flush()
         return 0
     if input_size is not None:

@@ -97,7 +97,7 @@ class Run:
         check_memory(self.network, self.last, len(batch), height, width)
         with contextlib.suppress(MemoryError):
             pictures = np.stack(stack)
-            return self.network.begin(pictures.transpose(0, 3, 1, 2), self.last)
+            return self.network.begin(pictures, self.last)
         # Not raised from the other one, which holds what the run had taken.
         message = f"{width}x{height}: not enough memory"
         raise MemoryShortageError(message)
@@ -128,7 +128,7 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
     """
     sizes = [4 * c * h * w for c, h, w in [(3, height, width), *network.topology.shapes(height, width)[: last + 1]]]
     needed = pictures * max(a + b for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
-    needed += 2 * network.backend.at_once(_WORKSPACE_BYTES)
+    needed += 2 * network.backend.block_bytes(_WORKSPACE_BYTES)
     free = network.backend.free_bytes()
     if free is not None and needed > free:
         message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"

@@ -10,7 +10,9 @@ from overfeat_tools import cli
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
 from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, UsageError
-from overfeat_tools.networks.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
+from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
+from overfeat_tools.networks.tables import describe_plans
+from overfeat_tools.networks.topology import TOPOLOGIES, Topology
 from overfeat_tools.pictures.image import centre_square, fit
 from overfeat_tools.pictures.stream import Item
 from overfeat_tools.results import output as results
@@ -25,10 +27,10 @@ def open_network(options: cli.NetworkOptions) -> Network:
         message = "-d: the name of a folder expected"
         raise UsageError(message)
     folder = None if options.folder is None else Path(options.folder)
-    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_spectra(backend))
+    return Network(TOPOLOGIES[options.name], folder, backend, options.method, memory_for_packed_weights(backend))
 
 
-def memory_for_spectra(backend: Backend) -> float:
+def memory_for_packed_weights(backend: Backend) -> float:
     """Give the most bytes for prepared kernels: `$OVERFEAT_MEMORY` MiB, else 1536 or an eighth of the device's.
 
     Raises
@@ -38,7 +40,7 @@ def memory_for_spectra(backend: Backend) -> float:
     """
     named = os.environ.get("OVERFEAT_MEMORY")
     if not named:
-        return min(SPECTRA_LIMIT_BYTES, backend.memory_bytes() / 8)
+        return min(PACKED_LIMIT_BYTES, backend.memory_bytes() / 8)
     if not (named.isascii() and named.isdigit()):
         message = f"OVERFEAT_MEMORY={named}: a number of MiB expected"
         raise UsageError(message)
@@ -136,7 +138,7 @@ def print_maps(
         return pixels
 
     def answer(_: Item, values: FloatArray) -> None:
-        for chunk in write(values):
+        for chunk in write(values.transpose(2, 0, 1)):
             output.write(chunk)
 
     return run(program, network, last, files, options, output, Preparation(check), answer, lambda _item, _message: None)
@@ -161,8 +163,7 @@ def run(
     cli.started()
     try:
         status = this.over(files)
-        if network.backend.compiler:
-            network.backend.compiler.end()
+        network.ledger.close()
         return status
     finally:
         if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):

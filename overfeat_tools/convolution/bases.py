@@ -1,4 +1,4 @@
-"""The two bases as the compiled tiles (`fused.py`) take them.
+"""The two bases of the compiled tiles (`compiled_tiles.py`).
 
 An element of a spectrum is `depth` numbers: one evaluation of a Cook-Toom tile, or the two parts of a Fourier bin. Two
 bins of a Fourier spectrum that are real share an element, so not all elements of it are multiplied alike.
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend import Compiled, Compiler, FloatArray
-from overfeat_tools.convolution import cooktoom
+from overfeat_tools.convolution import cook_toom
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.kernels import fourier, tiles
+from overfeat_tools.convolution.kernels import fourier_transform, matrix_transform
 
 FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""
@@ -57,15 +57,15 @@ class CompiledBasis:
     ----------
     parts : tuple of Part
         All elements, in order.
-    evaluate : callable
-        Gives the compiled function that turns tiles into spectra.
-    interpolate : callable
-        Gives the one that turns products into outputs, of which squares so large are taken.
+    forward : callable
+        Gives the kernel that turns tiles into spectra.
+    inverse : callable
+        Takes a pool's size; gives the kernel that turns products into outputs, pooled.
     """
 
     parts: tuple[Part, ...]
-    evaluate: Callable[[], Compiled]
-    interpolate: Callable[[int], Compiled]
+    forward: Callable[[], Compiled]
+    inverse: Callable[[int], Compiled]
 
     @property
     def depth(self) -> int:
@@ -94,13 +94,13 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
     axes = zip(size, (geometry.kernel_height, geometry.kernel_width), strict=True)
     # Rounded as they will be used: the last bits of their derivation, which BLAS may change, make no other function.
     down, right = (
-        [matrix.astype(np.float32).astype(np.float64) for matrix in cooktoom.matrices(*axis)] for axis in axes
+        [matrix.astype(np.float32).astype(np.float64) for matrix in cook_toom.matrices(*axis)] for axis in axes
     )
     evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
     return CompiledBasis(
-        (Part(slice(0, size[0] * size[1]), cooktoom.on_both_axes(*evaluate_kernel)[None]),),
-        lambda: tiles.evaluator(compiler, evaluate_input),
-        lambda squares: tiles.interpolator(compiler, interpolate, squares),
+        (Part(slice(0, size[0] * size[1]), cook_toom.on_both_axes(*evaluate_kernel)[None]),),
+        lambda: matrix_transform.forward_kernel(compiler, evaluate_input),
+        lambda pool_size: matrix_transform.inverse_kernel(compiler, interpolate, pool_size),
     )
 
 
@@ -108,15 +108,15 @@ def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis
     outputs = size - geometry.kernel_height + 1
     return CompiledBasis(
         _fourier_parts(geometry, size),
-        lambda: fourier.evaluator(compiler, size),
-        lambda squares: fourier.interpolator(compiler, size, outputs, squares),
+        lambda: fourier_transform.forward_kernel(compiler, size),
+        lambda pool_size: fourier_transform.inverse_kernel(compiler, size, outputs, pool_size),
     )
 
 
 def _fourier_parts(geometry: Geometry, size: int) -> tuple[Part, ...]:
     """Give what makes the conjugate spectra of kernels, divided by the number of places.
 
-    Elements are in the order of `loops/fourier.py`.
+    Elements are in the order of `kernels/fourier_transform.py`.
     """
     half = size // 2
     columns = [(k, row) for k in range(1, half) for row in range(size)]

@@ -1,188 +1,228 @@
-"""Convolution as one matrix product: unfold the patches, multiply by the kernels.
+"""Convolution as a matrix product: unfold the patches (im2col), multiply by the weights.
 
-For a stretch of output rows the patches are copied side by side,
+    patches[position, tap] = x[n, stride * row + i, stride * col + j, c],        y = patches @ weights'
 
-    columns[c, i, j, row, col, n] = x[c, stride * row + i, stride * col + j, n],
-
-and `weight (K, C*kh*kw) @ columns (C*kh*kw, rows*out_width*N)` is the output, already in its
-place.  The weights are used as they lie in the mapped file.  Cost: the multiply-adds of the
-direct convolution; it needs no preparation and serves every kernel size and stride.  `rows.py` is its
-brother for small kernels.
+The weights are used as they lie in the mapped file, taps in the order (C, kh, kw); only small ones are packed into
+the order of the map, (kh, kw, C), so that a patch is copied in long runs.  1x1 kernels, and kernels as large as the
+map, need no patches.  Cost: the multiply-adds of the direct convolution.  It serves every geometry and device.
 """
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
-from overfeat_tools.convolution.kernels import dots
-from overfeat_tools.convolution.panels import Products, panelled, runs
-from overfeat_tools.convolution.product import multiply, row_blocks
+from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
+from overfeat_tools.convolution.algorithm import Algorithm, padded
+from overfeat_tools.convolution.epilogue import Epilogue
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.kernels import gemv
+from overfeat_tools.convolution.packing import Products, padded_count, panel_count, panel_width, runs
+from overfeat_tools.convolution.rates import Rates
 
-# Unfolded patches held at a time: enough columns for the product to run at full speed (1,000 or
-# more), yet few enough to stay in the last-level cache of most machines.
-_COLUMNS_BYTES = 16 << 20
+# Patches held at a time: enough rows for the product to run at full speed, yet few enough to stay in the last-level
+# cache of most machines.
+_PATCH_BYTES = 16 << 20
 
-# Products added up at a time, see `product.py`; more in a product of one column, which is bound by reading the
-# kernels in long stretches, and adds up in short sums by itself.
+# Below this a copy of the weights in another order costs nothing to speak of.
+_SMALL_WEIGHT_BYTES = 1 << 20
+
+# Products summed up at a time: rounding grows with the length of a sum.  More in a product of one row, which is bound
+# by reading the weights in long stretches.
 _TERMS = 512
-_TERMS_OF_ONE_COLUMN = 2048
+_TERMS_OF_ONE_ROW = 2048
+
+# Of so few rows reading the weights is all that takes time, where kernels are compiled.
+_FEW_ROWS = 2
+
+# What a panel of one vector costs of one of two.
+_ONE_VECTOR = 0.75
 
 
-def workspace_bytes(geometry: Geometry, pictures: int) -> int:
-    """Bytes of unfolded patches held at once."""
-    if needs_no_unfolding(geometry):
-        return 0
-    row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
-    return row_bytes * _rows_at_once(geometry, pictures)
+class Gemm(Algorithm):
+    """A product of unfolded patches and all weights."""
 
+    method = "gemm"
 
-def convolve(
-    x: FloatArray,
-    weight: FloatArray,
-    y: FloatArray,
-    geometry: Geometry,
-    backend: Backend,
-    finish: Finish,
-) -> None:
-    """Write the convolution of `x` into `y`.
+    @property
+    def _packs(self) -> bool:
+        return self.geometry.weight_bytes <= _SMALL_WEIGHT_BYTES and not self._is_unfolded
 
-    Parameters
-    ----------
-    x : array (C, H, W, N) float32, contiguous
-    weight : array (K, C, kh, kw) float32
-    y : array (K, out_height, out_width, N) float32, contiguous
-        The output.
-    geometry : Geometry
-        The sizes of all these.
-    backend : Backend
-        Where to compute.
-    finish : callable
-        Called as `finish(piece, kernels)` with each piece of `y` just written and the slice of
-        kernels that it belongs to, while it is still in the cache.
-    """
-    pictures = x.shape[-1]
-    kernels = weight.reshape(geometry.kernels, geometry.taps)
-    places = y.reshape(geometry.kernels, geometry.out_pixels * pictures)
-    row = geometry.out_width * pictures
-    rows_at_once = _rows_at_once(geometry, pictures, backend.at_once(_COLUMNS_BYTES))
-    for top in range(0, geometry.out_height, rows_at_once):
-        bottom = min(top + rows_at_once, geometry.out_height)
-        columns = _unfold(x, geometry, top, bottom, backend)
-        _multiply(kernels, columns, places[:, top * row : bottom * row], backend, finish)
+    @property
+    def _is_unfolded(self) -> bool:
+        """Whether the map is its own matrix of patches, up to the order of the taps."""
+        return self.geometry.is_pointwise or self.geometry.covers_map
 
+    @property
+    def packing(self) -> str:
+        """Tell apart the two orders of the weights."""
+        return "gemm, small" if self._packs else "gemm"
 
-def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
-    """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
-    compiler = backend.compiler
-    if compiler and compiler.loaded and kernels.strides[1] == FLOAT_BYTES:
-        whole = len(kernels) % dots.ROWS == kernels.shape[1] % dots.step(compiler) == 0
-        if whole and columns.shape[1] <= dots.most_columns(compiler):
-            _multiply_few(kernels, columns, out, backend, finish)
+    def seconds(self, pictures: int, rates: Rates) -> float:
+        """Estimate the time of one batch."""
+        geometry, compiler = self.geometry, self.backend.compiler
+        rows = geometry.out_pixels * pictures
+        flops = 2.0 * geometry.multiply_adds * pictures
+        if rows == 1:  # reading is all there is to it
+            product = geometry.weight_bytes / rates.memory_bytes
+        elif compiler and self._is_compiled_for(rows):
+            if rows <= _FEW_ROWS:
+                product = geometry.weight_bytes / rates.memory_bytes
+            else:
+                # Whole panels are computed; one of a single vector at two thirds of the rate.
+                width = panel_width(compiler)
+                computed = -(-rows // width) if rows > width // 2 else _ONE_VECTOR
+                product = rates.compiled_seconds(flops * computed * width / rows, geometry.weight_bytes)
+        else:
+            product = rates.blas_seconds(flops, rows, geometry.weight_bytes)
+        unfolded = 0 if self._is_unfolded else geometry.taps * rows * FLOAT_BYTES
+        return product + unfolded / rates.unfold_bytes
+
+    def _is_compiled_for(self, rows: int) -> bool:
+        """Tell whether compiled kernels compute a product of so many rows of patches: if they have been loaded."""
+        compiler = self.backend.compiler
+        return compiler is not None and compiler.loaded and (rows > 1 or self._reads_weights(compiler))
+
+    def pack(self, weight: FloatArray) -> list[Array]:
+        """Give the weights as a matrix (K, taps)."""
+        ordered = self.backend.xp.ascontiguousarray(weight.transpose(0, 2, 3, 1)) if self._packs else weight
+        return [ordered.reshape(self.geometry.kernels, self.geometry.taps)]
+
+    def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
+        """Write the convolution of `x` into `y`."""
+        for patches, out in self._rounds(x, y):
+            self._multiply(patches, weights[0], out, epilogue)
+
+    def _rounds(self, x: FloatArray, y: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Give patches (positions, taps) and their part of the output (positions, K)."""
+        geometry = self.geometry
+        if self._is_unfolded:
+            inputs = x[:, : geometry.height, : geometry.width]
+            flat = inputs.transpose(0, 3, 1, 2) if geometry.covers_map else inputs
+            yield flat.reshape(-1, geometry.taps), y.reshape(-1, geometry.kernels)
             return
-        if columns.shape[1] > 1:
-            _multiply_compiled(kernels, columns, out, backend, finish)
+        windows = self._windows(padded(x, geometry, self.backend))
+        row_bytes = geometry.taps * geometry.out_width * FLOAT_BYTES
+        rows = max(1, self.backend.block_bytes(_PATCH_BYTES) // row_bytes)
+        for pictures in split(len(x), max(1, rows // geometry.out_height)):
+            for band in split(geometry.out_height, rows):
+                out = y[pictures, band]
+                yield self._unfold(windows[pictures, band]), out.reshape(-1, geometry.kernels)
+
+    def _windows(self, x: FloatArray) -> Array:
+        """View all patches of padded maps without a copy: (N, out_height, out_width, *taps)."""
+        geometry = self.geometry
+        picture, row, column, channel = x.strides
+        shape = (
+            len(x), geometry.out_height, geometry.out_width,
+            geometry.kernel_height, geometry.kernel_width, geometry.channels,
+        )  # fmt: skip
+        strides = (picture, row * geometry.stride, column * geometry.stride, row, column, channel)
+        view: Array = self.backend.xp.lib.stride_tricks.as_strided(x, shape, strides)
+        return view if self._packs else view.transpose(0, 1, 2, 5, 3, 4)
+
+    def _unfold(self, windows: Array) -> FloatArray:
+        """Copy patches side by side: (positions, taps)."""
+        patches = self.backend.workspace("patches", windows.shape, np.float32)
+        rows = self.backend.chunks(windows.shape[1])
+
+        def copy(number: int) -> None:
+            picture, some = number // len(rows), rows[number % len(rows)]
+            patches[picture, some] = windows[picture, some]
+
+        self.backend.parallel_for(copy, len(rows) * len(windows))
+        flat: FloatArray = patches.reshape(-1, self.geometry.taps)
+        return flat
+
+    def _multiply(self, patches: FloatArray, weights: Array, out: FloatArray, epilogue: Epilogue) -> None:
+        """Write `patches` (P, taps) @ `weights` (K, taps)' and its epilogue into `out` (P, K)."""
+        compiler = self.backend.compiler
+        if compiler and self._is_compiled_for(len(patches)) and weights.strides[1] == FLOAT_BYTES:
+            self._multiply_compiled(patches, weights, out, epilogue, compiler)
             return
-    blocks = row_blocks(len(kernels), columns.shape[1], backend)
-    terms = backend.at_once(_TERMS_OF_ONE_COLUMN if columns.shape[1] == 1 else _TERMS)
+        # The larger operand is shared out, so that each thread reads a part of it only.
+        by_kernels = len(weights) >= len(patches)
+        chunks = self.backend.chunks(len(weights) if by_kernels else len(patches))
+        terms = self.backend.block_bytes(_TERMS_OF_ONE_ROW if len(patches) == 1 else _TERMS)
+        columns = self.backend.xp.ascontiguousarray(patches.T) if by_kernels else patches.T
 
-    def multiply_some(number: int) -> None:
-        some = blocks[number]
-        multiply(kernels[some], columns, out[some], terms, backend)
-        finish(out[some], some)
+        def multiply(number: int) -> None:
+            chunk = chunks[number]
+            if by_kernels:
+                # Few columns: BLAS is 1.7 times as fast with the weights on the left as with both exchanged.
+                product = self.backend.thread_workspace("product", (len(weights[chunk]), len(patches)), np.float32)
+                self._sum_in_short(weights[chunk], columns, product, terms)
+                out[:, chunk] = product.T
+                epilogue.apply(out[:, chunk], chunk)
+            else:
+                self._sum_in_short(patches[chunk], weights.T, out[chunk], terms)
+                epilogue.apply(out[chunk])
 
-    backend.share(multiply_some, len(blocks))
+        self.backend.parallel_for(multiply, len(chunks))
+
+    def _sum_in_short(self, left: Array, right: Array, out: Array, terms: int) -> None:
+        """Write `left` (M, L) @ `right` (L, R) into `out`, in sums of at most `terms`, added up in pairs of pairs."""
+        length = left.shape[1]
+        if length <= terms:
+            self.backend.xp.matmul(left, right, out=out)
+            return
+        middle = terms * -(-length // (2 * terms))
+        self._sum_in_short(left[:, :middle], right[:middle], out, terms)
+        rest = self.backend.xp.empty(out.shape, np.float32)
+        self._sum_in_short(left[:, middle:], right[middle:], rest, terms)
+        out += rest
+
+    def _reads_weights(self, compiler: Compiler) -> bool:
+        """Tell whether the sizes suit the kernel for few rows, which reads the weights from memory and nothing else."""
+        return self.geometry.kernels % gemv.ROWS == self.geometry.taps % gemv.terms_multiple(compiler) == 0
+
+    def _multiply_compiled(
+        self, patches: FloatArray, weights: Array, out: FloatArray, epilogue: Epilogue, compiler: Compiler
+    ) -> None:
+        """Do so with compiled kernels, for which the weights are the rows of the product, read as they lie."""
+        few = len(patches) <= gemv.max_columns(compiler) and self._reads_weights(compiler)
+        columns = np.ascontiguousarray(patches, np.float32) if few else self._panels(patches, compiler)
+        width = len(patches) if few else columns.shape[0] * columns.shape[2]
+        group = gemv.ROWS if few else 1
+        chunks = self.backend.chunks(len(weights) // group)
+
+        def multiply(number: int) -> None:
+            kernels = slice(chunks[number].start * group, chunks[number].stop * group)
+            rows = weights[kernels]
+            product = self.backend.thread_workspace("product", (len(rows), width), np.float32)
+            stride = rows.strides[0] // FLOAT_BYTES
+            if few:
+                kernel = gemv.gemv_kernel(compiler, width)
+                kernel(product.ctypes.data, rows.ctypes.data, stride, columns.ctypes.data, rows.shape[1], len(rows))
+            else:
+                offsets = np.arange(len(rows), dtype=np.int64) * stride
+                terms = runs((0,), rows.shape[1])
+                products = Products(rows[None], offsets, terms, columns[None], product[None])
+                products.compute(slice(0, len(columns)), self.backend)
+            target = out[:, kernels]
+            target[...] = product[:, : len(patches)].T
+            epilogue.apply(target, kernels)
+
+        self.backend.parallel_for(multiply, len(chunks))
+
+    def _panels(self, patches: FloatArray, compiler: Compiler) -> FloatArray:
+        """Pack patches (P, taps) into panels (panels, taps, width); a few go into a panel of one vector."""
+        positions, taps = patches.shape
+        width = min(panel_width(compiler), padded_count(positions, compiler.lanes))
+        shape = (panel_count(positions, width), taps, width)
+        panels: FloatArray = self.backend.workspace("panels", shape, np.float32)
+        chunks = self.backend.chunks(taps)
+
+        def copy(number: int) -> None:
+            terms = chunks[number]
+            for panel, first in zip(panels, range(0, positions, width), strict=True):
+                source = patches[first : first + width, terms]
+                panel[terms, : len(source)] = source.T
+                panel[terms, len(source) :] = 0.0
+
+        self.backend.parallel_for(copy, len(chunks))
+        return panels
 
 
-def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
-    """Do so with the compiled product, to which the kernels are the columns and the patches the panels.
-
-    It reads the kernels as they lie in the file, and is some times as fast as BLAS where there are few columns.
-    """
-    panels = panelled(columns, backend)
-    count, taps, width = panels.shape
-    what = runs((0,), taps)
-    blocks = backend.pieces(len(kernels))
-    whole = out.shape[1] == count * width
-
-    def multiply_some(number: int) -> None:
-        some = blocks[number]
-        rows = some.stop - some.start
-        places = np.arange(rows, dtype=np.int64) * (kernels.strides[0] // FLOAT_BYTES)
-        target = out[some] if whole else backend.thread_scratch("products", (rows, count * width), np.float32)
-        Products(kernels[some][None], places, what, panels[None], target[None]).compute(slice(0, count), backend)
-        if not whole:
-            out[some] = target[:, : out.shape[1]]
-        finish(out[some], some)
-
-    backend.share(multiply_some, len(blocks))
-
-
-def _multiply_few(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
-    """Do so with a few columns, as fast as the kernels can be read from memory."""
-    count = columns.shape[1]
-    multiply_some = dots.dotter(compiler_of(backend), count)
-    x, y = np.ascontiguousarray(columns.T), np.empty((len(kernels), count), np.float32)
-    blocks = backend.pieces(len(kernels) // dots.ROWS)
-
-    def multiply_rows(number: int) -> None:
-        some = slice(blocks[number].start * dots.ROWS, blocks[number].stop * dots.ROWS)
-        rows, target = kernels[some], y[some]
-        stride = kernels.strides[0] // FLOAT_BYTES
-        multiply_some(target.ctypes.data, rows.ctypes.data, stride, x.ctypes.data, rows.shape[1], len(rows))
-        out[some] = target
-        finish(out[some], some)
-
-    backend.share(multiply_rows, len(blocks))
-
-
-def _rows_at_once(geometry: Geometry, pictures: int, columns_bytes: int = _COLUMNS_BYTES) -> int:
-    row_bytes = geometry.taps * geometry.out_width * pictures * FLOAT_BYTES
-    return max(1, min(geometry.out_height, columns_bytes // max(row_bytes, 1)))
-
-
-def needs_no_unfolding(geometry: Geometry) -> bool:
-    """Tell whether the input's own layout is the unfolded one: 1x1 kernels, or one place only."""
-    if geometry.padding:
-        return False
-    pointwise = geometry.kernel_height == geometry.kernel_width == geometry.stride == 1
-    whole = (geometry.kernel_height, geometry.kernel_width) == (geometry.height, geometry.width)
-    return pointwise or whole
-
-
-def _unfold(x: FloatArray, geometry: Geometry, top: int, bottom: int, backend: Backend) -> Array:
-    """Copy the patches of output rows `top` to `bottom` side by side: (C*kh*kw, columns)."""
-    pictures = x.shape[-1]
-    if needs_no_unfolding(geometry):
-        flat = x.reshape(geometry.taps, -1)
-        return flat[:, top * geometry.out_width * pictures : bottom * geometry.out_width * pictures]
-    stride, padding = geometry.stride, geometry.padding
-    shape = (geometry.kernel_height, geometry.kernel_width, bottom - top, geometry.out_width)
-    columns = backend.scratch("patches", (geometry.channels, *shape, pictures), "float32")
-    if backend.batched and not padding:
-        # One copy in place of one for each place of the kernel.
-        step = stride * x.strides[1], stride * x.strides[2]
-        strides = (*x.strides[:3], *step, x.strides[3])
-        columns[...] = backend.xp.lib.stride_tricks.as_strided(x[:, top * stride :], columns.shape, strides)
-        whole: Array = columns.reshape(geometry.taps, -1)
-        return whole
-
-    def unfold_channels(share: int) -> None:
-        some = shares[share]
-        target, source = columns[some], x[some]
-        for i in range(geometry.kernel_height):
-            first_row, rows = inside(i - padding + top * stride, stride, bottom - top, geometry.height)
-            for j in range(geometry.kernel_width):
-                first_col, cols = inside(j - padding, stride, geometry.out_width, geometry.width)
-                patch = target[:, i, j]
-                if (rows.stop - rows.start, cols.stop - cols.start) != shape[2:]:
-                    patch[...] = 0.0  # the part in the padding
-                patch[:, rows, cols] = source[
-                    :,
-                    first_row : first_row + stride * (rows.stop - rows.start) : stride,
-                    first_col : first_col + stride * (cols.stop - cols.start) : stride,
-                ]
-
-    shares = backend.pieces(geometry.channels)
-    backend.share(unfold_channels, len(shares))
-    unfolded: Array = columns.reshape(geometry.taps, -1)
-    return unfolded
+def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
+    """Give the algorithm, which suits everything."""
+    yield Gemm(geometry, backend)

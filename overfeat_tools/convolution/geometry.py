@@ -1,14 +1,8 @@
-"""Sizes of a valid convolution, shared by the planner and every method."""
+"""The sizes of a convolution, shared by the planner and every algorithm."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from overfeat_tools.backend import Array
+from dataclasses import dataclass, replace
 
 FLOAT_BYTES = 4
-
-Finish = Callable[[Array, slice], None]
-"""What a method calls with each piece (k, ...) of its output, and the slice of kernels it is of."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +10,7 @@ class Geometry:
     """One convolution on one map size.
 
     `channels` C and `height` x `width` describe the input before padding, `kernels` K and
-    `kernel_height` x `kernel_width` the weights; `padding` rows and columns of zeros stand on
-    each side of the input.
+    `kernel_height` x `kernel_width` the weights; `padding` rows and columns of zeros surround the input.
     """
 
     channels: int
@@ -41,7 +34,7 @@ class Geometry:
 
     @property
     def out_pixels(self) -> int:
-        """Places of the output, each with K values."""
+        """Positions of the output, each with K values."""
         return self.out_height * self.out_width
 
     @property
@@ -50,21 +43,36 @@ class Geometry:
         return self.channels * self.kernel_height * self.kernel_width
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return self.kernels * self.taps * FLOAT_BYTES
+
+    @property
     def multiply_adds(self) -> int:
         """Multiply-adds of the direct convolution of one picture."""
         return self.kernels * self.taps * self.out_pixels
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the kernels are 1x1 and meet every pixel as it lies."""
+        return self.kernel_height == self.kernel_width == self.stride == 1 and not self.padding
 
-def stretches(length: int, step: int) -> list[slice]:
-    """Cut `range(length)` into slices of `step`, the last perhaps shorter."""
+    @property
+    def covers_map(self) -> bool:
+        """Whether a kernel is as large as the map, so that there is one output."""
+        return (self.kernel_height, self.kernel_width) == (self.height, self.width) and not self.padding
+
+    def cropped(self, pool_size: int) -> "Geometry":
+        """Give the smaller map whose outputs are those that a pool of this size covers."""
+        if pool_size > min(self.out_height, self.out_width):
+            return self
+        return replace(
+            self,
+            height=self.height - self.stride * (self.out_height % pool_size),
+            width=self.width - self.stride * (self.out_width % pool_size),
+        )
+
+
+def split(length: int, step: int) -> list[slice]:
+    """Split `range(length)` into slices of `step`, the last perhaps shorter."""
     return [slice(first, min(first + step, length)) for first in range(0, length, step)]
-
-
-def inside(origin: int, stride: int, count: int, length: int) -> tuple[int, slice]:
-    """Find which of the places origin, origin + stride, ... lie inside 0..length.
-
-    Returns the first such place and the slice of their numbers, 0 to `count`.
-    """
-    start = min(count, max(0, -(origin // stride)))
-    stop = max(start, min(count, -((origin - length) // stride)))
-    return max(0, origin + stride * start), slice(start, stop)

@@ -38,7 +38,7 @@ INTERPOLATE = (*["pointer"] * 4, *["integer"] * 13, "float", "integer")
 _NOTHING = 1e-12
 
 
-def evaluator(compiler: Compiler, matrices: Matrices) -> Compiled:
+def forward_kernel(compiler: Compiler, matrices: Matrices) -> Compiled:
     """Give the function that turns tiles into spectra, compiled.
 
     It takes `spectra` (elements, tiles, C); the map `x` (N, H, W, C); C zeros; the floats from one element to the
@@ -57,7 +57,7 @@ def evaluator(compiler: Compiler, matrices: Matrices) -> Compiled:
     return compiled(compiler, f"evaluate_{sizes}", EVALUATE, write, _bytes(matrices))
 
 
-def interpolator(compiler: Compiler, matrices: Matrices, squares: int) -> Compiled:
+def inverse_kernel(compiler: Compiler, matrices: Matrices, squares: int) -> Compiled:
     """Give the function that turns spectra into outputs, compiled.
 
     It takes the output `y` (N, H, W, K), where `squares` have been taken; `spectra` (elements, tiles, kernels); K

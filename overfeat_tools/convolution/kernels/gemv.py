@@ -22,23 +22,23 @@ _TERMS = 4096
 _PARAMETERS = ("pointer", "pointer", "integer", "pointer", "integer", "integer")
 
 
-def most_columns(compiler: Compiler) -> int:
+def max_columns(compiler: Compiler) -> int:
     """Give the most columns whose sums fit in half the registers."""
     return compiler.registers // 2 // ROWS
 
 
-def step(compiler: Compiler) -> int:
+def terms_multiple(compiler: Compiler) -> int:
     """Give what the number of terms must be a multiple of."""
     return 2 * compiler.lanes
 
 
-def dotter(compiler: Compiler, columns: int) -> Compiled:
+def gemv_kernel(compiler: Compiler, columns: int) -> Compiled:
     """Give the product, compiled, for a number of columns.
 
     It takes `out` (rows, columns); the matrix, and the floats from one row of it to the next; `x` (columns, terms);
     the terms and the rows.
     """
-    return compiled(compiler, f"dots_{columns}", _PARAMETERS, partial(_write, columns=columns))
+    return compiled(compiler, f"gemv_{columns}", _PARAMETERS, partial(_write, columns=columns))
 
 
 def _write(compiler: Compiler, module: Value, name: str, columns: int) -> None:

@@ -50,7 +50,7 @@ def block_columns(compiler: Compiler) -> int:
     return compiler.registers * 3 // 4 // VECTORS
 
 
-def multiplier(compiler: Compiler, width: int) -> Compiled:
+def matmul_kernel(compiler: Compiler, width: int) -> Compiled:
     """Give the product, compiled, for panels of one vector or two.
 
     It makes many products of one shape, numbered by their panels: panel number i is of product i // `panel_count`.  It
@@ -63,7 +63,7 @@ def multiplier(compiler: Compiler, width: int) -> Compiled:
     return compiled(compiler, f"multiply_{width}", _WHOLE, partial(_write, vectors=vectors))
 
 
-def complex_multiplier(compiler: Compiler) -> Compiled:
+def complex_matmul_kernel(compiler: Compiler) -> Compiled:
     """Give the complex product, compiled, for panels of a vector of real parts and one of imaginary ones.
 
     It takes what `multiplier`'s takes, and at the end the floats from real to imaginary parts, of `x` and of `out`.

@@ -8,7 +8,7 @@ from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
 _PARAMETERS = (*["pointer"] * 3, *["integer"] * 7, "float", "integer")
 
 
-def finisher(compiler: Compiler, squares: int) -> Compiled:
+def epilogue_kernel(compiler: Compiler, squares: int) -> Compiled:
     """Give the function that finishes a map, compiled.
 
     It takes the map `y` to write, (H, W, K); the sums, (H * squares, W * squares, K) or more; K biases; the floats

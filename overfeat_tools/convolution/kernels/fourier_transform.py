@@ -20,8 +20,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
+from overfeat_tools.convolution.kernels.matrix_transform import (
+    EVALUATE,
+    INTERPOLATE,
+    Targets,
+    locate,
+    places,
+    square_maximum,
+)
 from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
-from overfeat_tools.convolution.kernels.tiles import EVALUATE, INTERPOLATE, Targets, locate, places, square_maximum
 
 _THREE = 3
 
@@ -29,12 +36,12 @@ Number = tuple[Value, Value | None]
 """Vectors of real and imaginary parts; None where they are zero."""
 
 
-def evaluator(compiler: Compiler, size: int) -> Compiled:
+def forward_kernel(compiler: Compiler, size: int) -> Compiled:
     """Give the function that turns tiles into spectra, compiled; it takes what `tiles.evaluator`'s takes."""
     return compiled(compiler, f"fourier_{size}", EVALUATE, partial(_write_evaluator, size=size))
 
 
-def interpolator(compiler: Compiler, size: int, outputs: int, squares: int) -> Compiled:
+def inverse_kernel(compiler: Compiler, size: int, outputs: int, squares: int) -> Compiled:
     """Give the function that turns spectra into outputs, compiled; it takes what `tiles.interpolator`'s takes.
 
     Parameters

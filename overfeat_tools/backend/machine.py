@@ -1,0 +1,100 @@
+"""What this process may use of its machine: processors, memory, caches; limits of its control groups included.
+
+Source: the Linux kernel's documentation of control groups, versions 1 and 2.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+# Work cut finer than for this cache costs more in calls than it saves in memory traffic.
+_LEAST_CACHE_BYTES = 1 << 20
+
+
+def processors(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
+    """Count the processors that this process may run on, as far as its quota of time goes, rounded up."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [_quota(folder) for folder in _folders("cpu", root, own)]
+    return max(1, math.ceil(min([available, *quotas])))
+
+
+def memory_bytes(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
+    """Give the memory that this process may use: the machine's, or the least limit of its control groups."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min([machine, *(limit for limit, _ in _memory(root, own))]))
+
+
+def free_bytes(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int | None:
+    """Give the memory that can be had without swapping, where the system tells it (Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return int(max(0, min([int(kilobytes) * 1024, *(limit - used for limit, used in _memory(root, own))])))
+
+
+def cache_bytes() -> int:
+    """Give the size of the second-level cache, each core's own; where it isn't told, a common one."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text("ascii").strip()
+        return max(_LEAST_CACHE_BYTES, int(size.removesuffix("K")) << 10)
+    except (OSError, ValueError):
+        return _LEAST_CACHE_BYTES
+
+
+def _folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
+    """Give the folders of the control groups that this process is in, and of those that these are in."""
+    try:
+        lines = own.read_text("utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        top = root / names if names else root
+        if names and not top.is_dir():
+            top = root / controller
+        group = top / path.lstrip("/")
+        # Inside a container the path may be the host's, which does not exist here; the top is the container's then.
+        yield from [folder for folder in (group, *group.parents) if folder == top or top in folder.parents]
+
+
+def _number(path: Path, place: int = 0) -> float:
+    """Read one number of a file; infinity where there is none, as for "max" or -1."""
+    try:
+        value = float(path.read_text("ascii").split()[place])
+    except (OSError, ValueError, IndexError):
+        return math.inf
+    return value if value >= 0 else math.inf
+
+
+def _quota(folder: Path) -> float:
+    """Give the processors' worth of time that a control group may use."""
+    quota, period = _number(folder / "cpu.max"), _number(folder / "cpu.max", 1)
+    if quota == math.inf:  # no limit, or the older version
+        quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    return quota / period if quota < math.inf and 0 < period < math.inf else math.inf
+
+
+def _memory(root: Path, own: Path) -> Iterator[tuple[float, float]]:
+    """Give limit and use of each control group with a limit; pages of files, which can be dropped, are not used."""
+    names = ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    for folder in _folders("memory", root, own):
+        for limit_name, used_name in names:
+            limit, used = _number(folder / limit_name), _number(folder / used_name)
+            if math.inf not in (limit, used):
+                yield limit, max(0.0, used - _file_bytes(folder / "memory.stat"))
+
+
+def _file_bytes(statistics: Path) -> float:
+    try:
+        rows = (line.split() for line in statistics.read_text("ascii").splitlines())
+        return sum(float(value) for name, value in rows if name in {"inactive_file", "active_file"})
+    except (OSError, ValueError):
+        return 0.0

@@ -1,0 +1,59 @@
+"""A pool of threads that shares out the chunks of one piece of work after the other."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+class ThreadPool:
+    """Up to `count` threads, the calling one among them; as many of the others as the system starts."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, work: Callable[[int], object], count: int) -> None:
+        """Call `work(0)` to `work(count - 1)`, each once."""
+        if count > 1 and self.count > 1 and self._executor is None:
+            self._start()
+        if count <= 1 or self.count == 1:
+            for number in range(count):
+                work(number)
+            return
+        pending = deque(range(count))  # its methods are atomic, without an interpreter's lock, too
+
+        def worker() -> None:
+            while True:
+                try:
+                    number = pending.popleft()
+                except IndexError:
+                    return
+                work(number)
+
+        assert self._executor is not None  # noqa: S101 -- for the type checker
+        helpers = [self._executor.submit(worker) for _ in range(min(self.count, count) - 1)]
+        try:
+            worker()
+        finally:
+            # A failed call must not leave others writing into arrays that their owner has given up.
+            pending.clear()
+            failures = [helper.exception() for helper in helpers]
+        for failure in filter(None, failures):
+            raise failure
+
+    def _start(self) -> None:
+        """Start the threads; half of them, and so on, where the system refuses."""
+        while self.count > 1:
+            executor, gate = ThreadPoolExecutor(self.count - 1, thread_name_prefix="overfeat"), threading.Event()
+            try:
+                for _ in range(self.count - 1):
+                    executor.submit(gate.wait)
+            except RuntimeError:  # "can't start new thread"
+                self.count = (self.count + 1) // 2
+            else:
+                self._executor = executor
+                return
+            finally:
+                gate.set()
+            executor.shutdown()

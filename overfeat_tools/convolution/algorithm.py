@@ -1,0 +1,107 @@
+"""What an algorithm is: one way to compute one convolution, with its cost."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
+from overfeat_tools.convolution.epilogue import Epilogue
+from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.kernels.matmul import VECTORS, panel_width
+from overfeat_tools.convolution.rates import Rates
+
+
+@dataclass(frozen=True)
+class Algorithm(ABC):
+    """One way to compute a convolution of one geometry on one device.
+
+    Arrays have the channels last.  `method` is the family that `--method` names; `is_compiled` tells whether the
+    algorithm needs compiled kernels.
+    """
+
+    method: ClassVar[str]
+    is_compiled: ClassVar[bool] = False
+
+    geometry: Geometry
+    backend: Backend
+
+    def __str__(self) -> str:
+        return self.method
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights that `pack` makes; 0 where the weights are used as they are."""
+        return 0
+
+    @property
+    def packing(self) -> str:
+        """Name what the packed weights depend on, beside the weights."""
+        return str(self)
+
+    @abstractmethod
+    def seconds(self, pictures: int, rates: Rates) -> float:
+        """Estimate the time of one batch."""
+
+    def packing_seconds(self, rates: Rates) -> float:  # noqa: ARG002 -- for those that pack
+        """Estimate the time that `pack` takes."""
+        return 0.0
+
+    def holds(self, pool_size: int) -> bool:
+        """Tell whether `run` can take a pool of this size by itself."""
+        return pool_size == 1
+
+    def pack(self, weight: FloatArray) -> list[Array]:
+        """Arrange weights (K, C, kh, kw) as `run` takes them."""
+        return [weight]
+
+    @abstractmethod
+    def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
+        """Write the convolution of `x` into `y`.
+
+        Parameters
+        ----------
+        x : array (N, H, W, C) float32, contiguous
+            H and W are at least the geometry's.
+        weights : sequence of arrays
+            From `pack`.
+        y : array (N, out_height // pool size, out_width // pool size, K) float32, contiguous
+            The output.
+        epilogue : Epilogue
+            What follows the sums; `holds` must be true of its pool.
+        """
+
+
+def fills_vectors(channels: int, compiler: Compiler) -> bool:
+    """Tell whether channels fill whole vectors, as most compiled kernels need."""
+    return channels % (panel_width(compiler) // VECTORS) == 0
+
+
+def compiler_of(backend: Backend) -> Compiler:
+    """Give the compiler of a backend that has one; algorithms that need it are offered for no other."""
+    compiler = backend.compiler
+    assert compiler is not None  # noqa: S101 -- for the type checker
+    return compiler
+
+
+def padded(x: FloatArray, geometry: Geometry, backend: Backend, size: tuple[int, int] = (0, 0)) -> FloatArray:
+    """Surround maps (N, H, W, C) with the geometry's padding, and with more below and right if they must be larger.
+
+    The result is `x` itself where it needs none, else memory that is good until the next call.
+    """
+    width, (pictures, rows, columns, channels) = geometry.padding, x.shape
+    height, length = max(rows + 2 * width, size[0]), max(columns + 2 * width, size[1])
+    if (height, length) == (rows, columns):
+        return x
+    result: FloatArray = backend.workspace("padded", (pictures, height, length, channels), np.float32)
+
+    def copy(number: int) -> None:
+        whole = result[number]
+        whole[:width] = whole[width + rows :] = 0.0
+        whole[:, :width] = whole[:, width + columns :] = 0.0
+        whole[width : width + rows, width : width + columns] = x[number]
+
+    backend.parallel_for(copy, pictures)
+    return result

@@ -1,0 +1,308 @@
+"""Convolution in a transform domain, compiled: tiles -> spectra -> one product an element -> outputs.
+
+    V[e, tile, c]  spectra of the tiles         each tile is read where it lies in the map
+    M[e, tile, k] = sum over c of V[e, tile, c] * U[e, c, k]       real or complex
+    outputs        transformed back, pooled, biased, rectified and stored in place in one go
+
+The basis, in which convolving is multiplying, is a parameter (`bases.py`): Fourier or Cook-Toom.  The channels come
+last everywhere, so nothing is rearranged between the three steps, and a single picture runs as well as a batch.  An
+element has one number of a channel or two: the first numbers of all channels, then the second ones.
+
+Tiles are taken in rounds: as many as the last-level cache holds V and M for, but so many that reading U again for
+each round costs less than writing and reading V and M.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors
+from overfeat_tools.convolution.bases import (
+    FOURIER_SIZES,
+    LARGE_TILE,
+    REAL_BINS,
+    CompiledBasis,
+    Part,
+    compiled_basis,
+    has_short_sums,
+)
+from overfeat_tools.convolution.cook_toom import POINTS
+from overfeat_tools.convolution.epilogue import Epilogue
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.packing import TERMS, Products, Runs, pack_panel, padded_count, panel_width, runs
+from overfeat_tools.convolution.rates import Rates
+from overfeat_tools.convolution.tiling import Tiling, tile
+
+# V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
+_ROUND_BYTES = 32 << 20
+_MOST_ROUND_BYTES = 128 << 20
+
+# Between one element and the next, and between one tile and the next: the elements of a tile, and the tiles that
+# are multiplied at a time, should not compete for the same lines of a cache.
+_GAP_FLOATS = 80
+_TILE_GAP_FLOATS = 16
+
+# One thread transforms so few numbers sooner than another wakes up.
+_ALONE_FLOATS = 1 << 19
+
+# Fewer panels are no chunk of work of their own.
+_LEAST_PANELS = 16
+
+# Large Cook-Toom tiles magnify the rounding of a sum: theirs are shorter, which takes a little longer.
+_TERMS_OF_LARGE_TILES = 64
+_SHORT_SUMS = 1.03
+
+
+@dataclass(frozen=True)
+class CompiledTiles(Algorithm):
+    """Tiles of one size, in one basis."""
+
+    is_compiled = True
+
+    basis_name: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
+        return self.basis_name
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How a map is cut."""
+        return tile(self.geometry, *self.size)
+
+    @cached_property
+    def _basis(self) -> CompiledBasis:
+        return compiled_basis(self.basis_name, self.geometry, self.size, compiler_of(self.backend))
+
+    @property
+    def _width(self) -> int:
+        return panel_width(compiler_of(self.backend))
+
+    @property
+    def _lanes(self) -> int:
+        return compiler_of(self.backend).lanes
+
+    @property
+    def _padded(self) -> int:
+        return padded_count(self.geometry.kernels, self._width)
+
+    @property
+    def _runs(self) -> Runs:
+        short = has_short_sums(self.basis_name, self.size)
+        return runs((0,), self.geometry.channels, _TERMS_OF_LARGE_TILES if short else TERMS)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of U: as many numbers as a tile has places; the real ones fill panels."""
+        real = REAL_BINS if self.basis_name == "fft" else self.tiling.pixels
+        kernels = real * self._padded + (self.tiling.pixels - real) * self.geometry.kernels
+        return kernels * self.geometry.channels * FLOAT_BYTES
+
+    @property
+    def tiles_in_a_round(self) -> int:
+        """Tell how many tiles make a round."""
+        channels, kernels = self.geometry.channels, self._padded
+        tile_bytes = (channels + kernels) * self.tiling.pixels * FLOAT_BYTES
+        worth_reading = channels * kernels // (channels + kernels)
+        return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
+
+    def holds(self, pool_size: int) -> bool:
+        """Tell whether no window of the pool extends over two tiles."""
+        return self.tiling.holds(pool_size)
+
+    def seconds(self, pictures: int, rates: Rates) -> float:
+        """Estimate the time of one batch: the product, moving V and M, a stage for each round."""
+        tiles, packed_bytes = self.tiling.count * pictures, self.packed_bytes
+        rounds = -(-tiles // self.tiles_in_a_round)
+        flops = packed_bytes / FLOAT_BYTES * 2.0 * tiles
+        if self.basis_name == "fft":
+            flops *= 2  # a complex product is four real ones, of two numbers of a spectrum
+        if has_short_sums(self.basis_name, self.size):
+            flops *= _SHORT_SUMS
+        moved = 2.0 * (self.geometry.channels + self.geometry.kernels) * tiles * self.tiling.pixels * FLOAT_BYTES
+        product = rates.compiled_seconds(flops, rounds * packed_bytes)
+        return product + moved / rates.compiled_tile_bytes + rounds / rates.stages
+
+    def packing_seconds(self, rates: Rates) -> float:
+        """Estimate the time that transforming the weights takes."""
+        return self.packed_bytes / rates.pack_tile_bytes
+
+    def pack(self, weight: FloatArray) -> list[Array]:
+        """Transform the weights, and pack them.
+
+        Parameters
+        ----------
+        weight : array (K, C, kh, kw) float32
+
+        Returns
+        -------
+        list of arrays, one for each part of the basis
+            (depth, elements, panels, C, width) float32, or of complex elements (elements, panels, C, 2 * lanes).
+        """
+        return [self._complex_spectra(part, weight) if part.complex else self._real_spectra(part, weight)
+                for part in self._basis.parts]  # fmt: skip
+
+    def _real_spectra(self, part: Part, weight: FloatArray) -> Array:
+        depth, count = self._basis.depth, self._padded // self._width
+        spectra = self.backend.empty((depth, part.count, count, self.geometry.channels, self._width))
+
+        def transform(number: int) -> None:
+            taps = self._panel(weight, number, self._width)
+            for i, matrix in enumerate(part.kernels):
+                np.matmul(matrix, taps, out=spectra[i, :, number].reshape(part.count, -1, copy=False))
+
+        self.backend.parallel_for(transform, count)
+        return spectra
+
+    def _complex_spectra(self, part: Part, weight: FloatArray) -> Array:
+        lanes, channels = self._lanes, self.geometry.channels
+        count = len(weight) // lanes
+        spectra = self.backend.empty((part.count, count, channels, 2, lanes))
+
+        def transform(number: int) -> None:
+            taps = self._panel(weight, number, lanes)
+            for i, matrix in enumerate(part.kernels):
+                spectra[:, number, :, i] = (matrix @ taps).reshape(part.count, channels, lanes)
+
+        self.backend.parallel_for(transform, count)
+        return spectra.reshape(part.count, count, channels, 2 * lanes)
+
+    def _panel(self, weight: FloatArray, number: int, width: int) -> FloatArray:
+        """Give the weights of one panel: (kh * kw, C * width)."""
+        shape = (self.geometry.kernel_height * self.geometry.kernel_width, self.geometry.channels, width)
+        panel = self.backend.thread_workspace("panel", shape, np.float32)
+        pack_panel(weight, number, panel)
+        flat: FloatArray = panel.reshape(shape[0], -1)
+        return flat
+
+    def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
+        """Write the convolution of `x` into `y`; K and C are multiples of the width of a vector."""
+        count = self.tiling.count * len(x)
+        rounds = -(-count // self.tiles_in_a_round)
+        for tiles in split(count, -(-count // rounds)):
+            spectra = self._forward(x, tiles)
+            products = self._multiply(spectra, weights)
+            self._inverse(products, y, tiles, epilogue)
+
+    def _forward(self, x: FloatArray, tiles: slice) -> FloatArray:
+        """Make the spectra V of some tiles: (elements, tiles, depth * C)."""
+        geometry, tiling = self.geometry, self.tiling
+        spectra = self._workspace("spectra", tiles.stop - tiles.start, self._basis.depth * geometry.channels)
+        zeros = self.backend.workspace("zeros", (geometry.channels,), np.float32)
+        zeros[...] = 0.0
+        forward, chunks = self._basis.forward(), self._chunks(tiles, geometry.channels)
+        # A map smaller than a tile is one tile, so that this is right there, too.
+        steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
+
+        def transform(number: int) -> None:
+            some, channels = chunks[number]
+            forward(
+                spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data,
+                *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
+                *steps, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
+                channels.start, channels.stop,
+            )  # fmt: skip
+
+        self.backend.parallel_for(transform, len(chunks))
+        return spectra
+
+    def _multiply(self, spectra: FloatArray, weights: Sequence[Array]) -> FloatArray:
+        """Multiply element by element: (elements, tiles, depth * kernels)."""
+        count = spectra.shape[1]
+        products = self._workspace("products", count, self._basis.depth * self._padded)
+        rows = np.arange(count, dtype=np.int64) * (spectra.strides[1] // FLOAT_BYTES)
+        work = [
+            (product, panels)
+            for part, packed in zip(self._basis.parts, weights, strict=True)
+            for product in self._products(part, spectra[part.elements], rows, packed, products[part.elements])
+            for panels in self.backend.chunks(product.count, _LEAST_PANELS)
+        ]
+
+        def multiply(number: int) -> None:
+            product, panels = work[number]
+            product.compute(panels, self.backend)
+
+        self.backend.parallel_for(multiply, len(work))
+        return products
+
+    def _products(self, part: Part, x: FloatArray, rows: Array, packed: Array, out: FloatArray) -> Iterator[Products]:
+        channels, kernels = self.geometry.channels, self._padded
+        if part.complex:
+            yield Products(x, rows, self._runs, packed, out, (channels, kernels))
+            return
+        for i, panels in enumerate(packed):
+            yield Products(x[..., i * channels :], rows, self._runs, panels, out[..., i * kernels :])
+
+    def _inverse(self, products: FloatArray, y: FloatArray, tiles: slice, epilogue: Epilogue) -> None:
+        """Turn products into outputs and store them in place."""
+        inverse = self._basis.inverse(epilogue.pool_size)
+        chunks = self._chunks(tiles, self.geometry.kernels)
+
+        def transform(number: int) -> None:
+            some, kernels = chunks[number]
+            discarded = self.backend.thread_workspace("discarded", (self.geometry.kernels,), np.float32)
+            inverse(
+                y.ctypes.data, products.ctypes.data, epilogue.bias.ctypes.data, discarded.ctypes.data,
+                *[stride // FLOAT_BYTES for stride in products.strides[:2]], *y.shape[1:],
+                self._padded, self.tiling.columns, self.tiling.rows, tiles.start, some.start, some.stop, kernels.start,
+                kernels.stop, *epilogue.rectifier_arguments,
+            )  # fmt: skip
+
+        self.backend.parallel_for(transform, len(chunks))
+
+    def _chunks(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
+        """Share out tiles, or channels where the tiles are few, or nothing."""
+        count = tiles.stop - tiles.start
+        if count * channels * self.tiling.pixels <= _ALONE_FLOATS:
+            return [(tiles, slice(0, channels))]
+        by_tiles = self.backend.chunks(count)
+        if count >= 8 * len(by_tiles):
+            return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
+        lanes = self._lanes
+        parts = self.backend.chunks(channels // lanes)
+        return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in parts]
+
+    def _workspace(self, name: str, tiles: int, channels: int) -> FloatArray:
+        """Give memory for one round: (elements, tiles, channels)."""
+        tile_floats, elements = channels + _TILE_GAP_FLOATS, self._basis.elements
+        flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
+        tiled = flat[:, : tiles * tile_floats].reshape(elements, tiles, tile_floats, copy=False)
+        values: FloatArray = tiled[..., :channels]
+        return values
+
+
+# Fourier tiles of kernels smaller than this have spectra too large for what they save.
+_LEAST_FOURIER_KERNEL = 5
+
+
+def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
+    """Give the tiles that suit a convolution; they need whole vectors of channels and kernels."""
+    compiler, kernel = backend.compiler, (geometry.kernel_height, geometry.kernel_width)
+    whole = compiler and all(fills_vectors(count, compiler) for count in (geometry.channels, geometry.kernels))
+    if not whole or geometry.stride != 1 or kernel[0] != kernel[1]:
+        return
+    for size in cook_toom_sizes(kernel[0]):
+        yield CompiledTiles(geometry, backend, "cook-toom", size)
+    if kernel[0] >= _LEAST_FOURIER_KERNEL:
+        longest = max(geometry.height, geometry.width) + 2 * geometry.padding
+        for side in FOURIER_SIZES:
+            if side > kernel[0] and (side == FOURIER_SIZES[0] or side < 2 * longest):
+                yield CompiledTiles(geometry, backend, "fft", (side, side))
+
+
+def cook_toom_sizes(kernel: int) -> list[tuple[int, int]]:
+    """List the sizes of Cook-Toom tiles that suit a kernel: those with at least two outputs a side.
+
+    They may be higher than wide, or less, so that whole ones fill a map; and large, but not on both axes:
+    that would almost double the error.
+    """
+    sides = [side for side in POINTS if side > kernel > 1]
+    return [size for size in itertools.product(sides, sides) if min(size) < LARGE_TILE]

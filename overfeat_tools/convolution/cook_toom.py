@@ -1,0 +1,83 @@
+"""The Cook-Toom basis (Winograd's minimal filtering): polynomials evaluated at a few real points.
+
+Multiplying polynomials g (r coefficients) and h (m coefficients) gives n = m + r - 1 coefficients,
+and that many points fix the product:
+
+    g * h = inverse(V_n) [(V_r g) . (V_m h)],        V_k[i, j] = point_i ** j,
+
+the point at infinity reading the highest coefficient.  A valid correlation is the transpose of
+that product in h, so m outputs y of n inputs d are
+
+    y = V_m' [(V_r g) . (inverse(V_n)' d)].
+
+In two dimensions the three matrices act on rows and columns, which is one matrix of Kronecker
+products acting on the flattened tile: a plain product again.  Per output and channel pair there are
+(n / m)**2 multiplications: 2.25 for 4x4 outputs of a 3x3 kernel, 9 in the direct convolution.
+
+A tile of 7 places has 5x5 outputs of a 3x3 kernel, 1.96 multiplications each, and fits maps of 15x15; it has
+2x2 outputs of a 6x6 kernel, 12.25 multiplications each for 36, as the tile of 6 has of a 5x5 kernel, 9 for 25:
+for the classifier, where a large picture has given it a map.  Rows and columns may have different points: a tile of
+8x7 places has 6x5 outputs, 1.87 multiplications each, and whole ones cover maps of 36x50.
+
+The points decide the rounding.  Small, spread and symmetric ones keep the entries of the matrices near each other in
+size; with all numbers random, an output's error is that of one product times
+
+    sqrt(sum over i of (V_m'[., i] * |V_r[i]| * |inverse(V_n)'[i]|) ** 2)        on each axis.
+
+For tiles of 6 places the least that is to be had is 21 (both axes, 3x3 kernel), for 7 places 51, for 8 131; the
+points below have 22, 51 and 134, the textbook's {0, 1, -1, 2, -2, inf} 94.  For 9 it would be 350, too much for
+float32.  Most of the error of one product comes from adding up the channels, so short sums help: on all 3x3 layers of
+both networks tiles of 6 have errors of up to 13e-7 of the largest output, tiles of 7 up to 24e-7, and tiles of 8x7 up
+to 31e-7.
+
+Source: Lavin & Gray, arXiv:1509.09308; the transposition: Blahut, Fast Algorithms for Signal
+Processing, chapter 5.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from overfeat_tools.backend import FloatArray
+
+# Finite points for a tile of n places; infinity is always the last.
+POINTS: dict[int, tuple[float, ...]] = {
+    4: (0, 1, -1),
+    5: (7 / 16, -7 / 16, 5 / 4, -5 / 4),
+    6: (0, 11 / 16, -11 / 16, 3 / 2, -3 / 2),
+    7: (5 / 16, -5 / 16, 7 / 8, -7 / 8, 13 / 8, -13 / 8),
+    8: (0, 9 / 16, -9 / 16, 1, -1, 29 / 16, -29 / 16),
+}
+
+def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
+    """Derive the matrices of one axis from its points.
+
+    Returns
+    -------
+    evaluate_input : array (n, n) float64
+        inverse(V_n)'
+    evaluate_kernel : array (n, r) float64
+        V_r
+    interpolate : array (m, n) float64
+        V_m'
+    """
+    vandermonde = _vandermonde(POINTS[size], size)
+    outputs = size - kernel + 1
+    return (
+        np.linalg.inv(vandermonde).T.astype(np.float64),
+        _vandermonde(POINTS[size], kernel),
+        _vandermonde(POINTS[size], outputs).T,
+    )
+
+
+def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.float64]:
+    finite = np.asarray(points, np.float64)[:, None] ** np.arange(coefficients)
+    infinity = np.zeros((1, coefficients))
+    infinity[0, -1] = 1.0
+    return np.vstack([finite, infinity])
+
+
+def on_both_axes(down: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> FloatArray:
+    """Give the matrix that does to a flattened tile what `down` does to its columns and then `right` to its rows."""
+    return np.kron(down, right).astype(np.float32)

@@ -1,0 +1,132 @@
+"""Indirect convolution: one matrix product of which nothing is unfolded.
+
+With the channels last the inputs of one output are kh runs of kw * C neighbours.  The compiled product
+(`kernels/matmul.py`) takes the beginnings of its rows from a table, so the map itself is its matrix:
+
+    y[p, k] = sum over i < kh, t < kw * C of x[p + i * W * C + t] * panels[k, i * kw * C + t].
+
+Cost: the multiply-adds of the direct convolution, at the full speed of the processor, for any kernel size and
+stride.  The weights must be packed first.
+
+Source: Dukhan, The Indirect Convolution Algorithm, arXiv:1907.02129.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors, padded
+from overfeat_tools.convolution.epilogue import Epilogue
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.packing import Products, pack_panel, panel_count, panel_width, runs
+from overfeat_tools.convolution.rates import Rates
+
+# Chunks of work for each thread: enough that none waits long for the last one.
+_CHUNKS_A_THREAD = 4
+
+# Sums of a band of outputs: large bands are quicker even where they leave the second-level cache, since each chunk of
+# work costs a few calls.
+_BAND_BYTES = 2 << 20
+
+
+class Indirect(Algorithm):
+    """The compiled product on packed weights and a table of offsets."""
+
+    method = "gemm"
+    is_compiled = True
+
+    def __str__(self) -> str:
+        return "indirect"
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the panels."""
+        width = panel_width(compiler_of(self.backend))
+        return panel_count(self.geometry.kernels, width) * width * self.geometry.taps * FLOAT_BYTES
+
+    def seconds(self, pictures: int, rates: Rates) -> float:
+        """Estimate the time of one batch."""
+        flops = 2.0 * self.geometry.multiply_adds * pictures
+        return rates.compiled_seconds(flops, self.packed_bytes) + 1.0 / rates.stages
+
+    def packing_seconds(self, rates: Rates) -> float:
+        """Estimate the time that packing takes."""
+        return self.packed_bytes / rates.pack_panel_bytes
+
+    def holds(self, pool_size: int) -> bool:  # noqa: ARG002 -- bands of any pool can be taken
+        """Tell that every pool is taken on the way."""
+        return True
+
+    def pack(self, weight: FloatArray) -> list[Array]:
+        """Pack weights into panels (panels, kh*kw*C, width)."""
+        geometry, width = self.geometry, panel_width(compiler_of(self.backend))
+        count = panel_count(geometry.kernels, width)
+        shape = (count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width)
+        panels = self.backend.empty(shape)
+        self.backend.parallel_for(lambda number: pack_panel(weight, number, panels[number]), count)
+        return [panels.reshape(count, geometry.taps, width)]
+
+    def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
+        """Write the convolution of `x` into `y`; K is a multiple of the width of a vector."""
+        geometry, backend, (panels,) = self.geometry, self.backend, weights
+        inputs, pool_size, compiler = padded(x, geometry, backend), epilogue.pool_size, compiler_of(backend)
+        row_floats, width = inputs.shape[2] * geometry.channels, panels.shape[2]
+        starts = tuple(i * row_floats for i in range(geometry.kernel_height))
+        terms = runs(starts, geometry.kernel_width * geometry.channels)
+        groups, band = self._schedule(panels, len(x), y.shape[1] * pool_size, pool_size)
+        offsets = self._offsets(band, row_floats)
+        work = [
+            (panel_range, picture, top)
+            for panel_range in groups
+            for picture in range(len(x))
+            for top in range(0, y.shape[1] * pool_size, band)
+        ]
+
+        def compute(number: int) -> None:
+            panel_range, picture, top = work[number]
+            bottom = min(top + band, y.shape[1] * pool_size)
+            rows = offsets[: (bottom - top) * geometry.out_width]
+            kernels = slice(panel_range.start * width, panel_range.stop * width)
+            count = panel_range.stop - panel_range.start
+            sums = backend.thread_workspace("sums", (1, len(rows), count * width), np.float32)
+            source = inputs[picture : picture + 1, top * geometry.stride :]
+            Products(source, rows, terms, panels[None, panel_range], sums).compute(slice(0, count), backend)
+            target = y[picture, top // pool_size : bottom // pool_size, :, kernels]
+            epilogue.run_compiled(sums.reshape(bottom - top, geometry.out_width, -1), target, kernels, compiler)
+
+        backend.parallel_for(compute, len(work))
+
+    def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
+        """Give groups of panels that share a pass over the map, and the output rows of a band."""
+        geometry, threads, width = self.geometry, self.backend.threads, panels.shape[2]
+        groups = self._panel_groups(panels)
+        most = _BAND_BYTES // (FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
+        chunks = -(-_CHUNKS_A_THREAD * threads // (pictures * len(groups)))
+        band = max(1, min(most, -(-out_rows // chunks)) // pool_size) * pool_size
+        if band >= out_rows and pictures == 1 and len(groups) > 1:
+            # Each panel is used once only: it need not stay in the cache, and fewer chunks of work are quicker.
+            groups = split(len(panels), -(-len(panels) // (2 * _CHUNKS_A_THREAD * threads)))
+        return groups, band
+
+    def _panel_groups(self, panels: FloatArray) -> list[slice]:
+        """Group the panels so that each group stays in the cache, if it can, while a band of outputs passes."""
+        fitting = max(1, self.backend.cache_bytes // panels[0].nbytes)
+        count = -(-len(panels) // fitting)
+        if count > 1:
+            count = max(count, min(len(panels), 2 * self.backend.threads))
+        return split(len(panels), -(-len(panels) // count))
+
+    def _offsets(self, rows: int, row_floats: int) -> Array:
+        """Give where the inputs of each output in a band of rows begin, counted from the first input."""
+        geometry = self.geometry
+        down = np.arange(rows) * (geometry.stride * row_floats)
+        right = np.arange(geometry.out_width) * (geometry.stride * geometry.channels)
+        offsets: Array = np.add.outer(down, right).ravel().astype(np.int64)
+        return offsets
+
+
+def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
+    """Give the algorithm where it is worth packing: weights that meet one position only are sooner read as they lie."""
+    if backend.compiler and fills_vectors(geometry.kernels, backend.compiler) and geometry.out_pixels > 1:
+        yield Indirect(geometry, backend)

@@ -1,0 +1,129 @@
+"""Which algorithm to use: what there is, what each costs, and what preparing one has to earn first.
+
+A new algorithm is one file and one entry in `ALGORITHMS`.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from overfeat_tools.backend import Backend, Compiler
+from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles
+from overfeat_tools.convolution.algorithm import Algorithm
+from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.rates import Rates
+
+# Each gives the algorithms that suit a geometry on a device.
+ALGORITHMS = (gemm.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates)
+
+# An algorithm must be estimated this much quicker than what is ready, or changing is not worth the doubt.
+_WORTH_CHANGING = 0.95
+
+# On two cores of this decade: importing llvmlite and loading the kernels of a network; compiling them.
+_LOADING_SECONDS, _COMPILING_SECONDS = 0.05, 0.8
+
+
+class Estimate(NamedTuple):
+    """An algorithm, and the seconds it takes for a batch."""
+
+    algorithm: Algorithm
+    seconds: float
+
+
+def list_algorithms(geometry: Geometry, backend: Backend, method: str = "auto") -> list[Algorithm]:
+    """List the algorithms that suit a convolution; with a method those of the method, and gemm, which always does."""
+    found = [algorithm for candidates in ALGORITHMS for algorithm in candidates(geometry, backend)]
+    return [algorithm for algorithm in found if method in ("auto", algorithm.method) or str(algorithm) == "gemm"]
+
+
+def estimate(algorithms: Sequence[Algorithm], pictures: int, rates: Rates) -> list[Estimate]:
+    """Estimate the algorithms for a batch; the cheapest come first."""
+    estimates = (Estimate(algorithm, algorithm.seconds(pictures, rates)) for algorithm in algorithms)
+    return sorted(estimates, key=lambda one: one.seconds)
+
+
+def choose(estimates: Sequence[Estimate], packed: Collection[str]) -> Estimate:
+    """Choose the cheapest algorithm among those that pack no weights, or whose name is among `packed`."""
+    return next(one for one in estimates if not one.algorithm.packed_bytes or str(one.algorithm) in packed)
+
+
+class Ledger:
+    """What has been spent and lost, for all convolutions of a network: memory for packed weights, and time.
+
+    Preparations are bought as skis are: once renting, that is a slower algorithm which is ready, has cost as much
+    more as buying.  Whatever comes, that takes at most twice the best possible time, so one picture never waits for
+    weights to be packed that only a long stream pays back.  Loading the compiled kernels is bought in the same way, by
+    all convolutions together.
+    """
+
+    def __init__(self, rates: Rates, limit_bytes: float = math.inf, compiler: Compiler | None = None) -> None:
+        self.rates = rates
+        self._free_bytes = limit_bytes
+        self._compiler = compiler
+        self._missed_kernel_seconds = 0.0
+
+    def account(self) -> "Account":
+        """Open the account of one convolution."""
+        return Account(self)
+
+    def fits(self, size_bytes: int) -> bool:
+        """Tell whether so much memory is left."""
+        return size_bytes <= self._free_bytes
+
+    def take(self, size_bytes: int) -> None:
+        """Note that memory is used; a negative amount gives it back."""
+        self._free_bytes -= size_bytes
+
+    def pays_for_kernels(self, missed_seconds: float) -> bool:
+        """Note what one batch lost by going without compiled kernels; tell whether loading them has paid."""
+        compiler = self._compiler
+        if compiler is None or compiler.loaded:
+            return True
+        self._missed_kernel_seconds += max(missed_seconds, 0.0)
+        are_kept = compiler.cache is not None and compiler.cache.exists
+        return self._missed_kernel_seconds >= (_LOADING_SECONDS if are_kept else _COMPILING_SECONDS)
+
+    def close(self) -> None:
+        """Let the next run pay less for kernels, if this one has lost much: else many short runs never compile any."""
+        compiler = self._compiler
+        if compiler and compiler.cache and not compiler.loaded and self._missed_kernel_seconds > _COMPILING_SECONDS / 4:
+            compiler.cache.create()
+
+
+class Account:
+    """What one convolution has packed, and what it has missed by not packing more."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.packed_bytes = 0
+        self._missed_seconds: dict[str, float] = {}
+
+    def invest(self, estimates: Sequence[Estimate], ready: Estimate) -> Algorithm:
+        """Book a batch; give the algorithm to run: the one that is ready, or one that it is time to prepare.
+
+        Among those that have paid, that is the one which will have gained most after one more batch of this kind: what
+        has gone on so long will go on.
+        """
+        compiled = next((one for one in estimates if one.algorithm.is_compiled), ready)
+        kernels_pay = self._ledger.pays_for_kernels(ready.seconds - compiled.seconds)
+        best, most = ready.algorithm, 0.0
+        for algorithm, seconds in estimates:
+            if seconds > _WORTH_CHANGING * ready.seconds:
+                break
+            gain, name = ready.seconds - seconds, str(algorithm)
+            missed = self._missed_seconds[name] = self._missed_seconds.get(name, 0.0) + gain
+            profit = missed - algorithm.packing_seconds(self._ledger.rates)
+            offered = kernels_pay or not algorithm.is_compiled
+            if offered and profit > 0.0 and profit + gain > most and self.fits(algorithm):
+                best, most = algorithm, profit + gain
+        return best
+
+    def fits(self, algorithm: Algorithm) -> bool:
+        """Tell whether there is memory for an algorithm's packed weights, in place of those that are there."""
+        return self._ledger.fits(algorithm.packed_bytes - self.packed_bytes)
+
+    def replace(self, packed_bytes: int) -> None:
+        """Note that other weights have been packed, in place of those that were there."""
+        self._ledger.take(packed_bytes - self.packed_bytes)
+        self.packed_bytes = packed_bytes
+        self._missed_seconds.clear()

@@ -1,0 +1,113 @@
+"""The networks as tables of layers."""
+
+from dataclasses import dataclass
+
+from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Shape, Softmax
+from overfeat_tools.networks.weights import KernelShape
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A network without its weights.
+
+    `input_size` is the side of the smallest picture, which gives one position in the last map;
+    `feature_layer` the layer that `of-features` prints.  A `packaged` network's weights come with
+    the package.
+    """
+
+    name: str
+    input_size: int
+    feature_layer: int
+    weight_file: str
+    class_file: str
+    layers: tuple[Layer, ...]
+    packaged: bool = False
+
+    def shapes(self, height: int, width: int) -> list[Shape]:
+        """Give the output shape (C, H, W) of every layer for one picture size."""
+        shape, shapes = (CHANNELS, height, width), []
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+            shapes.append(shape)
+        return shapes
+
+    @property
+    def kernel_shapes(self) -> list[KernelShape]:
+        """Give the kernels' shape (K, C, kh, kw) of every convolution."""
+        inputs = [(CHANNELS, 0, 0), *self.shapes(self.input_size, self.input_size)]
+        return [
+            layer.weight_shape(shape)
+            for layer, shape in zip(self.layers, inputs, strict=False)
+            if isinstance(layer, Convolve)
+        ]
+
+    def least_side(self, last: int) -> int:
+        """Give the side of the smallest square picture for which a layer has an output."""
+        side = 1
+        while any(min(shape[1:]) < 1 for shape in self.shapes(side, side)[: last + 1]):
+            side += 1
+        return side
+
+    @property
+    def last_layer(self) -> int:
+        """Number of the last layer, the softmax."""
+        return len(self.layers) - 1
+
+
+_NORMALISE = Normalise(mean=118.380948, deviation=61.896913)
+
+
+def _convolve(channels: int, size: int, stride: int = 1, *, pad: int = 0) -> tuple[Layer, ...]:
+    return (*((Pad(pad),) if pad else ()), Convolve(channels, size, stride), Rectify())
+
+
+FAST = Topology(
+    "fast", input_size=231, feature_layer=19, weight_file="net_weight_0", class_file="classes.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(96, 11, 4), MaxPool(2),
+        *_convolve(256, 5), MaxPool(2),
+        *_convolve(512, 3, pad=1),
+        *_convolve(1024, 3, pad=1),
+        *_convolve(1024, 3, pad=1), MaxPool(2),
+        *_convolve(3072, 6),
+        *_convolve(4096, 1),
+        Convolve(1000, 1), Softmax(),
+    ),
+)  # fmt: skip
+
+ACCURATE = Topology(
+    "accurate", input_size=221, feature_layer=22, weight_file="net_weight_1", class_file="classes.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(96, 7, 2), MaxPool(3),
+        *_convolve(256, 7), MaxPool(2),
+        *_convolve(512, 3, pad=1),
+        *_convolve(512, 3, pad=1),
+        *_convolve(1024, 3, pad=1),
+        *_convolve(1024, 3, pad=1), MaxPool(3),
+        *_convolve(4096, 5),
+        *_convolve(4096, 1),
+        Convolve(1000, 1), Softmax(),
+    ),
+)  # fmt: skip
+
+TINY = Topology(
+    "tiny", input_size=231, feature_layer=19, weight_file="net_weight_tiny", class_file="classes_tiny.tsv",
+    layers=(
+        _NORMALISE,
+        *_convolve(32, 11, 4), MaxPool(2),
+        *_convolve(48, 5), MaxPool(2),
+        *_convolve(48, 3, pad=1),
+        *_convolve(64, 3, pad=1),
+        *_convolve(64, 3, pad=1), MaxPool(2),
+        *_convolve(96, 6),
+        *_convolve(96, 1),
+        Convolve(26, 1), Softmax(),
+    ),
+    packaged=True,
+)  # fmt: skip
+
+TOPOLOGIES = {topology.name: topology for topology in (TINY, FAST, ACCURATE)}
