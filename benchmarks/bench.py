@@ -16,7 +16,7 @@ import measure
 import processes
 from rows import Bench, Row
 
-from overfeat_tools.networks.network import ACCURATE, FAST, TOPOLOGIES, Topology
+from overfeat_tools.networks.topology import ACCURATE, FAST, TOPOLOGIES, Topology
 
 # Above this load others are computing too.
 _QUIET_LOAD = 0.5

@@ -20,7 +20,8 @@ import overfeat_tools.networks.classes
 import overfeat_tools.results.output  # noqa: F401 -- what of-classify imports
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
-from overfeat_tools.networks.network import TOPOLOGIES, Network
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import TOPOLOGIES
 
 imported = monotonic()
 

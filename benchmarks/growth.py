@@ -16,7 +16,7 @@ import inputs
 import measure
 
 from overfeat_tools.networks.layers import Rectify
-from overfeat_tools.networks.network import FAST, TOPOLOGIES, Topology
+from overfeat_tools.networks.topology import FAST, TOPOLOGIES, Topology
 
 HERE = Path(__file__).resolve().parent
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from measure import ROOT
 
-from overfeat_tools.networks.network import Topology
+from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import weights_folder
 
 Array = npt.NDArray[Any]

@@ -14,7 +14,8 @@ import subject
 from measure import Array, interleave, median_ratio
 from rows import BULK, Bench, Row, against_onnx, milliseconds, rate, skip, warm_up
 
-from overfeat_tools.networks.network import Network, Topology
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import Topology
 from overfeat_tools.results.output import map_text
 
 HERE = Path(__file__).resolve().parent

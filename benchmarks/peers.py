@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import Topology
+from overfeat_tools.networks.topology import Topology
 
 Array = npt.NDArray[Any]
 

@@ -16,7 +16,7 @@ from measure import interleave, median_ratio
 from peers import ensure_model
 from rows import BULK, Bench, Row, against_onnx, milliseconds, rate, skip, warm_up
 
-from overfeat_tools.networks.network import Topology
+from overfeat_tools.networks.topology import Topology
 
 HERE = Path(__file__).resolve().parent
 _LINES = 5  # of-classify prints so many for a picture

@@ -11,7 +11,8 @@ import subject
 from measure import Array, median_ratio
 from peers import OnnxPeer
 
-from overfeat_tools.networks.network import Network, Topology
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import Topology
 
 # Pictures of a bulk batch.
 BULK = 32

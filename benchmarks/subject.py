@@ -12,7 +12,8 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
 from overfeat_tools.convolution import Geometry
 from overfeat_tools.networks.layers import Pad
-from overfeat_tools.networks.network import CHANNELS, Network, Topology, ending, steps
+from overfeat_tools.networks.network import Network, epilogue_of, steps
+from overfeat_tools.networks.topology import CHANNELS, Topology
 
 Array = npt.NDArray[Any]
 

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: backends, weights of full size, the original's recorded outputs."""
 
 import gzip
+import importlib.util
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import settings
 
 from overfeat_tools.backend import Backend, CpuBackend, open_backend
 from overfeat_tools.errors import BackendError
-from overfeat_tools.networks.network import TOPOLOGIES, Network
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import TOPOLOGIES
 from tests import synthetic_weights
 
 # A shell starts what it puts in the background with SIGINT ignored, and processes pass that on; the
@@ -35,7 +37,7 @@ def backend() -> CpuBackend:
 
 @pytest.fixture(scope="session")
 def without_compiler() -> CpuBackend:
-    """Give a backend on which numpy does everything, as on a processor that no loops are compiled for."""
+    """Give a backend on which numpy does everything, as on a processor that no kernels are compiled for."""
     return CpuBackend(2, compiling=False)
 
 
@@ -48,7 +50,10 @@ def graphics_card() -> Backend:
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=["backend", "without_compiler", pytest.param("graphics_card", marks=pytest.mark.gpu)])
+CARDS = [pytest.param("graphics_card", marks=pytest.mark.gpu)] if importlib.util.find_spec("cupy") else []
+
+
+@pytest.fixture(params=["backend", "without_compiler", *CARDS])
 def device(request: pytest.FixtureRequest) -> Backend:
     """Give each device in turn, for tests of numbers."""
     backend: Backend = request.getfixturevalue(request.param)
@@ -80,11 +85,11 @@ def recorded_ppm(name: str) -> bytes:
 
 
 def recorded_picture(name: str) -> npt.NDArray[np.uint8]:
-    """Give an input picture of the record, (3, H, W) uint8; read here without the package's parser."""
+    """Give an input picture of the record, (H, W, 3) uint8; read here without the package's parser."""
     magic, size, maxval, raster = recorded_ppm(name).split(b"\n", 3)
     assert (magic, maxval) == (b"P6", b"255")
     width, height = map(int, size.split())
-    return np.frombuffer(raster, np.uint8).reshape(height, width, 3).transpose(2, 0, 1)
+    return np.frombuffer(raster, np.uint8).reshape(height, width, 3)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The graphics card's side, tried with a stand-in for cupy; `test_convolution` and others run on a real one.
+"""The graphics card's side, tried with a stand-in for cupy; `test_algorithms` and others run on a real one.
 
 What this shows: everything is brought to the card, nothing of numpy's meets what is there, and transfers
 are waited for.  What it can't show: that cupy does as its documentation says, and how fast.
@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
-from overfeat_tools.backend.cuda import CudaBackend, ProductTransform, open_cuda
+from overfeat_tools.backend.cuda import CudaBackend, DftPlan, open_cuda
 from overfeat_tools.commands.pipeline import Run
-from overfeat_tools.convolution import Convolution
-from overfeat_tools.convolution.plan import RATES, ways
+from overfeat_tools.convolution import RATES, Convolution
+from overfeat_tools.convolution.planner import list_algorithms
 from overfeat_tools.errors import BackendError
-from overfeat_tools.networks.layers import MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import TINY, Network
+from overfeat_tools.networks.layers import Normalise, Pad, Softmax
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import TINY
 from tests import cupy_stand_in, reference
-from tests.test_convolution import Array, compute, layer, map_sizes, random, tolerance
+from tests.test_algorithms import THRESHOLD, Array, compute, expected, layer, map_sizes, random, run, tolerance
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaBackend]:
 
 
 def pictures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
-    """Give pictures as the pipeline does: bytes, the colours last in memory."""
-    stack = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
-    return stack.transpose(0, 3, 1, 2)
+    """Give pictures as the commands do: bytes, the colours last."""
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 # Which device.
@@ -105,39 +105,34 @@ def test_tf32_is_off(card: CudaBackend) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("kernel", [1, 3, 5, 11])
-def test_every_way(kernel: int, padding: int, stride: int, card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_algorithm(kernel: int, padding: int, stride: int, card: CudaBackend) -> None:
     """Each method and tile size on the card gives what the definition gives."""
-    for height, width in map_sizes(kernel):
-        if min(height, width) + 2 * padding < kernel:
-            continue
-        x = random((3, 3, height, width))
-        for way in ways(
-            layer(card, (kernel, kernel), stride=stride, padding=padding).geometry(height, width), 3, RATES["cuda"]
-        ):
-            one_way = layer(card, (kernel, kernel), stride=stride, padding=padding)
-            monkeypatch.setattr(one_way, "choose", lambda *_, way=way: way)
-            expected = reference.convolve(x, one_way.weight, one_way.bias, stride, padding)
-            assert reference.distance(compute(one_way, x), expected) < tolerance(way.method, way.size[0]), str(way)
+    for height, width in map_sizes(kernel, padding):
+        x = random((3, height, width, 3))
+        convolution = layer(card, (kernel, kernel), stride=stride, padding=padding)
+        answer = expected(convolution, x)
+        for algorithm in list_algorithms(convolution.geometry(height, width), card):
+            error = reference.distance(run(convolution, algorithm, x), answer)
+            assert error < tolerance(algorithm.method), str(algorithm)
 
 
 @pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
 def test_work_in_rounds(method: str, card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A map that is too large for the card's memory is convolved in parts."""
     monkeypatch.setattr(card, "cache_bytes", 40_000)
-    for name in ("gemm._COLUMNS_BYTES", "rows._UNFOLDED_BYTES", "transform._ROUND_BYTES"):
+    for name in ("gemm._PATCH_BYTES", "portable_tiles._ROUND_BYTES"):
         monkeypatch.setattr(f"overfeat_tools.convolution.{name}", 1)
     convolution = layer(card, channels=7, kernels=9, padding=1, method=method)
     for count, size in ((3, 30), (1, 9), (5, 41)):
-        x = random((count, 7, size, size))
-        expected = reference.convolve(x, convolution.weight, convolution.bias, padding=1)
-        ours = compute(convolution, x, Rectify().threshold)
-        assert reference.distance(ours, reference.rectify(expected)) < tolerance(method)
+        x = random((count, size, size, 7))
+        ours = compute(convolution, x, THRESHOLD)
+        assert reference.distance(ours, reference.rectify(expected(convolution, x))) < tolerance(method)
 
 
-@pytest.mark.parametrize("kind", [Normalise(118.4, 61.9), Rectify(), MaxPool(2), MaxPool(3), Pad(1), Softmax()])
+@pytest.mark.parametrize("kind", [Normalise(118.4, 61.9), Pad(1), Softmax()])
 def test_layers(kind: Normalise, card: CudaBackend) -> None:
     cpu = CpuBackend(1)
-    for x in (random((3, 3, 9, 11)), pictures(2, 8, 9)):
+    for x in (random((3, 9, 11, 3)), pictures(2, 8, 9)):
         there = x if isinstance(kind, Normalise) else x.astype(np.float32)
         with card.computing():
             result = card.download(kind(card.upload(there), card))
@@ -148,9 +143,9 @@ def test_layers(kind: Normalise, card: CudaBackend) -> None:
 def test_transform_by_products(size: tuple[int, int], card: CudaBackend) -> None:
     x = (random((*size, 6)) + 1j * random((*size, 6), 1)).astype(np.complex64)
     with card.computing():
-        plan = card.fourier_plan(*size, 6)
-        assert isinstance(plan, ProductTransform)
-        plan.tiles[...] = card.array(x)
+        plan = card.fft_plan(*size, 6)
+        assert isinstance(plan, DftPlan)
+        plan.tiles[...] = card.to_device(x)
         plan.forward()
         forward = card.download(plan.tiles.copy())  # type: ignore[arg-type]
         plan.inverse()
@@ -193,7 +188,7 @@ def test_weights_are_brought_once_and_memory_does_not_grow(card: CudaBackend) ->
     before = None
     for side in (290, 231, 260, 275, 231, 290, 244):
         network.run(pictures(3, side, side))
-        # What is kept: weights, spectra of one tile size a layer, tiles of one size, room for two batches.
+        # What is kept: weights, those of one tile size a layer, tiles of one size, room for two batches.
         held = cupy_stand_in.MEMORY.held
         assert before is None or held < 1.5 * before, side
         before = before or held
@@ -221,7 +216,7 @@ def test_a_stream_goes_on_with_smaller_batches(
     monkeypatch.setattr(card, "free_bytes", lambda: None)
     path = tmp_path / "stream.ppm"
     some = pictures(20, 231, 231)
-    path.write_bytes(b"".join(b"P6 231 231 255\n" + one.transpose(1, 2, 0).tobytes() for one in some))
+    path.write_bytes(b"".join(b"P6 231 231 255\n" + one.tobytes() for one in some))
     network = Network(TINY, None, card)
     expected = network.run(some[:1])
     cupy_stand_in.MEMORY.total = cupy_stand_in.MEMORY.held + (24 << 20)
@@ -256,7 +251,7 @@ def test_errors_of_the_card(text: str, kind: type[Exception], card: CudaBackend)
 def test_the_stand_in_finds_what_was_forgotten(card: CudaBackend) -> None:
     host = random((3, 4))
     with card.computing():
-        there = card.array(host)
+        there = card.to_device(host)
         for forgotten in (
             lambda: there + host, lambda: host + there, lambda: there[np.array([1])], lambda: np.exp(there) + host,
             lambda: np.concatenate([there, there]), lambda: card.xp.matmul(there, host.T),
@@ -269,5 +264,5 @@ def test_the_stand_in_finds_what_was_forgotten(card: CudaBackend) -> None:
 def test_weights_stay_with_the_caller(card: CudaBackend) -> None:
     weight, bias = random((5, 3, 3, 3), 1), random((5,), 2)
     convolution = Convolution(weight, bias, backend=card)
-    compute(convolution, random((1, 3, 9, 9)))
+    compute(convolution, random((1, 9, 9, 3)))
     assert convolution.weight is weight

@@ -18,7 +18,9 @@ import pytest
 
 import overfeat_tools
 from overfeat_tools import cli, errors
-from overfeat_tools.networks.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, describe
+from overfeat_tools.networks.network import PACKED_LIMIT_BYTES
+from overfeat_tools.networks.tables import describe
+from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.networks.weights import file_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -282,7 +284,7 @@ def test_memory_for_prepared_kernels() -> None:
     with_variable = {name for name, page in TAGS.items() if "OVERFEAT_MEMORY" in page}
     assert with_variable
     assert {name: numbers for name, numbers in found.items() if numbers} == {
-        name: [str(SPECTRA_LIMIT_BYTES >> 20)] for name in with_variable
+        name: [str(PACKED_LIMIT_BYTES >> 20)] for name in with_variable
     }
 
 

@@ -16,7 +16,9 @@ import pytest
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import ACCURATE, FAST, SPECTRA_LIMIT_BYTES, Network, Topology, describe, steps
+from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.tables import describe
+from overfeat_tools.networks.topology import ACCURATE, FAST, Topology
 from overfeat_tools.networks.weights import file_bytes
 from overfeat_tools.results.output import map_text, rank
 from tests import reference, synthetic_weights
@@ -126,10 +128,15 @@ def _fold(network: Network, x: Array) -> Iterator[Array]:
     for number, layer in enumerate(network.topology.layers):
         if isinstance(layer, Convolve):
             convolution = network.convolutions[number]
-            inner = x[:, :, padded : x.shape[2] - padded, padded : x.shape[3] - padded]
+            inner = x[:, padded : x.shape[1] - padded, padded : x.shape[2] - padded]
             assert convolution.padding == padded
             with backend.computing():
                 x, padded = convolution(inner), 0
+        elif isinstance(layer, Rectify):
+            x, padded = x.copy(), 0
+            rectify(x, layer.threshold)
+        elif isinstance(layer, MaxPool):
+            x, padded = max_pool(x, layer.size, backend), 0
         else:
             padded = layer.width if isinstance(layer, Pad) else 0
             with backend.computing():
@@ -153,13 +160,14 @@ NETWORKS = [(name, method) for name in ("fast", "accurate") for method in METHOD
     ],
 )
 def network(request: pytest.FixtureRequest, open_network: Callable[..., Network]) -> Network:
-    """Give each network with each method; one at a time, as spectra of full size take gigabytes."""
+    """Give each network with each method; one at a time, as packed weights of full size take gigabytes."""
     name, method, device = request.param
     return open_network(name, method, request.getfixturevalue(device))
 
 
 def check_layer(record: dict[str, npt.NDArray[np.generic]], number: int, ours: Array) -> None:
     """Compare one layer of one picture with the record: values, and norm and sum of all of it."""
+    ours = ours.transpose(2, 0, 1)  # the record has the channels first
     assert ours.shape == tuple(record[f"shape_{number}"])
     index, value = record[f"index_{number}"], record[f"value_{number}"]
     error = reference.distance(ours.reshape(-1)[index], value)
@@ -185,13 +193,14 @@ def test_every_layer_is_the_originals(network: Network) -> None:
         for number, ours in enumerate(_fold(network, picture)):
             if scores is not None and number == network.topology.last_layer:
                 # The original counts its softmax as no layer: there is no record of it.
-                assert reference.distance(ours, reference.softmax(scores)) <= 1e-6
+                expected = reference.softmax(scores.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+                assert reference.distance(ours, expected) <= 1e-6
             else:
                 check_layer(record, number, ours[0])
                 scores = ours
             if number in chosen:
                 fused = network.run(picture, number)
-                # A later run may take another way; e to the power of scores of about 10 makes ten times as much.
+                # A later run may take another algorithm; e to the power of scores of about 10 makes ten times as much.
                 tolerance = 2e-5 if number == network.topology.last_layer else 2e-6
                 assert reference.distance(fused, ours) <= tolerance, f"layer {number}"
 
@@ -200,14 +209,14 @@ def test_every_layer_is_the_originals(network: Network) -> None:
 def test_batches_equal_single_pictures(network: Network) -> None:
     """A picture's result does not depend on its neighbours in the batch, nor on their number.
 
-    Features are within 1e-6 of the largest where the same way is taken for every batch, and within 2e-6
+    Features are within 1e-6 of the largest where the same algorithm is taken for every batch, and within 2e-6
     where small and large batches may take different ones, each of which errs by up to 1e-6.  The softmax
     makes ten times as much of that: e to the power of scores of about 10.
     """
-    one_way = all(convolution.method in ("gemm", "fft") for convolution in network.convolutions.values())
-    tolerance = 1e-6 if one_way else 2e-6
+    one_algorithm = all(convolution.method in ("gemm", "fft") for convolution in network.convolutions.values())
+    tolerance = 1e-6 if one_algorithm else 2e-6
     size = network.topology.input_size
-    pictures = np.random.default_rng(3).integers(0, 256, (32, 3, size, size), np.uint8)
+    pictures = np.random.default_rng(3).integers(0, 256, (32, size, size, 3), np.uint8)
     pictures[1], pictures[2] = pictures[0], 0
     feature, last = network.topology.feature_layer, network.topology.last_layer
     some = [0, 1, 6, 31]
@@ -234,14 +243,14 @@ def test_top_classes_and_features_as_printed(network: Network) -> None:
     name = f"{topology.name}-{topology.input_size}x{topology.input_size}"
     picture = recorded_picture(name)[None]
 
-    ranking = rank(network.run(picture)[0, :, 0, 0], read_classes(topology.class_file), 5)
+    ranking = rank(network.run(picture)[0, 0, 0], read_classes(topology.class_file), 5)
     lines = (REFERENCE_DATA / f"{name}.top5.txt").read_text("utf-8").splitlines()
     assert [item.name for item, _ in ranking] == [line.rpartition(" ")[0] for line in lines]
     printed = [float(line.rpartition(" ")[2]) for line in lines]
     np.testing.assert_allclose([probability for _, probability in ranking], printed, rtol=5e-3)
 
     theirs = gzip.decompress((REFERENCE_DATA / f"{name}.layer{topology.feature_layer}.txt.gz").read_bytes())
-    ours = b"".join(map_text(network.run(picture, topology.feature_layer)[0]))
+    ours = b"".join(map_text(network.run(picture, topology.feature_layer)[0].transpose(2, 0, 1)))
     (our_head, our_values), (their_head, their_values) = ours.split(b"\n", 1), theirs.split(b"\n", 1)
     assert our_head == their_head == b"4096 1 1"
     form = re.compile(rb"(?:-?\d[\d.e+-]* ){4096}\n")
@@ -259,7 +268,7 @@ def test_results_of_runs_are_their_own(name: str, open_network: Callable[..., Ne
     """The original's library gives views of its buffers: every result equals the last one."""
     network = open_network(name, "gemm")
     size = network.topology.input_size
-    pictures = np.random.default_rng(4).integers(0, 256, (2, 3, size, size), np.uint8)
+    pictures = np.random.default_rng(4).integers(0, 256, (2, size, size, 3), np.uint8)
     kept_pictures = pictures.copy()
     for last in (0, 1, 2, 3, network.topology.feature_layer, network.topology.last_layer):
         first = network.run(pictures[:1], last)
@@ -281,24 +290,3 @@ def test_threads_and_float_pictures_agree(open_network: Callable[..., Network], 
         assert reference.distance(network.run(picture.astype(np.float32), FAST.feature_layer), expected) <= 1e-6
     rows_last = np.asfortranarray(picture)
     np.testing.assert_array_equal(open_network("fast", "gemm").run(rows_last, FAST.feature_layer), expected)
-
-
-@pytest.mark.full_size
-def test_spectra_of_many_picture_sizes_fit_in_memory(open_network: Callable[..., Network]) -> None:
-    """A stream of pictures of all sizes must not fill the memory with spectra of every tile size.
-
-    Only planned: spectra asked for become no more than a note of their size.
-    """
-    network = open_network("fast", "auto")
-    for side in range(231, 1200, 40):
-        shapes = network.topology.shapes(side, side * 4 // 3)
-        for number, convolution in network.convolutions.items():
-            _, height, width = shapes[number - 1]
-            geometry = convolution.geometry(height - 2 * convolution.padding, width - 2 * convolution.padding)
-            for _ in range(40):
-                way = convolution.choose(1, geometry)
-                if way.spectra_bytes:
-                    note: list[npt.NDArray[np.generic]] = [np.broadcast_to(np.uint8(0), way.spectra_bytes)]
-                    convolution._prepared(way, lambda note=note: note)  # type: ignore[misc]  # noqa: SLF001 -- as a call would
-        every = [part for c in network.convolutions.values() for parts in c._spectra.values() for part in parts]  # noqa: SLF001
-        assert sum(part.nbytes for part in every) <= SPECTRA_LIMIT_BYTES

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from overfeat_tools.networks.classes import read_classes
-from overfeat_tools.networks.network import TINY
+from overfeat_tools.networks.topology import TINY
 from training.draw import draw
 
 Pictures = npt.NDArray[np.uint8]

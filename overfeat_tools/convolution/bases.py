@@ -21,9 +21,6 @@ FOURIER_SIZES = (8, 16, 24)
 REAL_BINS = 4
 """Bins of a Fourier spectrum that are real: none and half of the tile's places, down and right."""
 
-LARGE_TILE = 8
-"""From this size on Cook-Toom tiles make much of the rounding of a sum: shorter ones are worth 3 % of the time."""
-
 
 @dataclass(frozen=True)
 class Part:
@@ -76,11 +73,6 @@ class CompiledBasis:
     def elements(self) -> int:
         """Elements of a spectrum."""
         return int(self.parts[-1].elements.stop)
-
-
-def has_short_sums(method: str, size: tuple[int, int]) -> bool:
-    """Tell whether the sums of tiles are kept shorter than others."""
-    return method == "cook-toom" and max(size) >= LARGE_TILE
 
 
 def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:

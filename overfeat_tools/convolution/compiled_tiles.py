@@ -12,7 +12,6 @@ Tiles are taken in rounds: as many as the last-level cache holds V and M for, bu
 each round costs less than writing and reading V and M.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,16 +20,8 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors
-from overfeat_tools.convolution.bases import (
-    FOURIER_SIZES,
-    LARGE_TILE,
-    REAL_BINS,
-    CompiledBasis,
-    Part,
-    compiled_basis,
-    has_short_sums,
-)
-from overfeat_tools.convolution.cook_toom import POINTS
+from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
+from overfeat_tools.convolution.cook_toom import LARGE_TILE, tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.packing import TERMS, Products, Runs, pack_panel, padded_count, panel_width, runs
@@ -95,9 +86,12 @@ class CompiledTiles(Algorithm):
         return padded_count(self.geometry.kernels, self._width)
 
     @property
+    def _has_short_sums(self) -> bool:
+        return self.basis_name == "cook-toom" and max(self.size) >= LARGE_TILE
+
+    @property
     def _runs(self) -> Runs:
-        short = has_short_sums(self.basis_name, self.size)
-        return runs((0,), self.geometry.channels, _TERMS_OF_LARGE_TILES if short else TERMS)
+        return runs((0,), self.geometry.channels, _TERMS_OF_LARGE_TILES if self._has_short_sums else TERMS)
 
     @property
     def packed_bytes(self) -> int:
@@ -125,7 +119,7 @@ class CompiledTiles(Algorithm):
         flops = packed_bytes / FLOAT_BYTES * 2.0 * tiles
         if self.basis_name == "fft":
             flops *= 2  # a complex product is four real ones, of two numbers of a spectrum
-        if has_short_sums(self.basis_name, self.size):
+        if self._has_short_sums:
             flops *= _SHORT_SUMS
         moved = 2.0 * (self.geometry.channels + self.geometry.kernels) * tiles * self.tiling.pixels * FLOAT_BYTES
         product = rates.compiled_seconds(flops, rounds * packed_bytes)
@@ -289,20 +283,10 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     whole = compiler and all(fills_vectors(count, compiler) for count in (geometry.channels, geometry.kernels))
     if not whole or geometry.stride != 1 or kernel[0] != kernel[1]:
         return
-    for size in cook_toom_sizes(kernel[0]):
+    for size in tile_sizes(kernel[0]):
         yield CompiledTiles(geometry, backend, "cook-toom", size)
     if kernel[0] >= _LEAST_FOURIER_KERNEL:
         longest = max(geometry.height, geometry.width) + 2 * geometry.padding
         for side in FOURIER_SIZES:
             if side > kernel[0] and (side == FOURIER_SIZES[0] or side < 2 * longest):
                 yield CompiledTiles(geometry, backend, "fft", (side, side))
-
-
-def cook_toom_sizes(kernel: int) -> list[tuple[int, int]]:
-    """List the sizes of Cook-Toom tiles that suit a kernel: those with at least two outputs a side.
-
-    They may be higher than wide, or less, so that whole ones fill a map; and large, but not on both axes:
-    that would almost double the error.
-    """
-    sides = [side for side in POINTS if side > kernel > 1]
-    return [size for size in itertools.product(sides, sides) if min(size) < LARGE_TILE]

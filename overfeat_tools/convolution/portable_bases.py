@@ -74,7 +74,10 @@ class FourierBasis:
         turns = (down[:, :, None] + right[:, None, :]).reshape(tiling.pixels, -1)
         dft = (np.exp(2j * np.pi * turns) / tiling.pixels).astype(np.complex64)
         self._pair_dft, self._real_dft = dft[pairs], dft[reals].real.copy()
-        self.parts = Elements(len(pairs), np.dtype(np.complex64)), Elements(len(reals), np.dtype(np.float32))
+        self.parts: tuple[Elements, ...] = (
+            Elements(len(pairs), np.dtype(np.complex64)),
+            Elements(len(reals), np.dtype(np.float32)),
+        )
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the conjugate spectra of some kernels, divided by the number of places."""
@@ -125,7 +128,7 @@ class CookToomBasis:
             backend.to_device(cook_toom.on_both_axes(matrix, matrix))
             for matrix in cook_toom.matrices(tiling.height, geometry.kernel_height)
         )
-        self.parts = (Elements(tiling.pixels, np.dtype(np.float32)),)
+        self.parts: tuple[Elements, ...] = (Elements(tiling.pixels, np.dtype(np.float32)),)
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Evaluate some kernels."""

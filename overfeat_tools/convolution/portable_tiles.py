@@ -18,8 +18,7 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import compiled_tiles
 from overfeat_tools.convolution.algorithm import Algorithm, padded
-from overfeat_tools.convolution.bases import LARGE_TILE
-from overfeat_tools.convolution.cook_toom import POINTS
+from overfeat_tools.convolution.cook_toom import tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.portable_bases import CookToomBasis, FourierBasis, PortableBasis
@@ -34,7 +33,10 @@ _ROUND_TILES = 1024
 # Sizes whose transform FFTW has straight-line code for, several times as fast as of most others.
 _FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 
-_BASES: dict[str, Callable[[Geometry, Tiling, Backend], PortableBasis]] = {"fft": FourierBasis, "cook-toom": CookToomBasis}
+_BASES: dict[str, Callable[[Geometry, Tiling, Backend], PortableBasis]] = {
+    "fft": FourierBasis,
+    "cook-toom": CookToomBasis,
+}
 
 
 class _Block(NamedTuple):
@@ -236,9 +238,9 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
         for size in _fourier_sizes(geometry):
             yield PortableTiles(geometry, backend, "fft", size)
     if backend.batched and geometry.kernel_height == geometry.kernel_width > 1:
-        for side in POINTS:
-            if geometry.kernel_height < side < LARGE_TILE:
-                yield PortableTiles(geometry, backend, "cook-toom", (side, side))
+        for size in tile_sizes(geometry.kernel_height):
+            if size[0] == size[1]:
+                yield PortableTiles(geometry, backend, "cook-toom", size)
 
 
 def _fourier_sizes(geometry: Geometry) -> list[tuple[int, int]]:
