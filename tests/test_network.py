@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from overfeat_tools.backend import CpuBackend
+from overfeat_tools.convolution.epilogue import max_pool, rectify
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.network import Network, steps
