@@ -12,7 +12,7 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.session import memory_for_spectra
 from overfeat_tools.convolution import Geometry
 from overfeat_tools.networks.layers import Pad
-from overfeat_tools.networks.network import Network, epilogue_of, steps
+from overfeat_tools.networks.network import Network, steps
 from overfeat_tools.networks.topology import CHANNELS, Topology
 
 Array = npt.NDArray[Any]

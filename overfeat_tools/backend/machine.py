@@ -53,8 +53,7 @@ def _folders(controller: str, root: Path, own: Path) -> Iterator[Path]:
         lines = own.read_text("utf-8").splitlines()
     except OSError:
         return
-    for line in lines:
-        _, names, path = line.split(":", 2)
+    for _, names, path in (line.split(":", 2) for line in lines if line.count(":") > 1):
         if names and controller not in names.split(","):
             continue
         top = root / names if names else root

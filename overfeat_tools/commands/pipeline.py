@@ -14,9 +14,6 @@ from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
 
-# Besides a layer's input and output, twice: unfolded patches, spectra of a round of tiles.
-_WORKSPACE_BYTES = 256 << 20
-
 T = TypeVar("T")
 
 Results = Iterable[tuple[Item, FloatArray | ImageError]]
@@ -126,9 +123,7 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
     MemoryShortageError
         They don't.
     """
-    sizes = [4 * c * h * w for c, h, w in [(3, height, width), *network.topology.shapes(height, width)[: last + 1]]]
-    needed = pictures * max(a + b for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
-    needed += 2 * network.backend.block_bytes(_WORKSPACE_BYTES)
+    needed = network.needed_bytes(pictures, height, width, last)
     free = network.backend.free_bytes()
     if free is not None and needed > free:
         message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"

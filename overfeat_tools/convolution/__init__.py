@@ -20,11 +20,11 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.epilogue import Epilogue, max_pool
-from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.planner import Ledger, choose, estimate, list_algorithms
 from overfeat_tools.convolution.rates import RATES, Rates
 
-__all__ = ["RATES", "Allocate", "Convolution", "Geometry", "Ledger", "Rates"]
+__all__ = ["FLOAT_BYTES", "RATES", "Allocate", "Convolution", "Geometry", "Ledger", "Rates"]
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.
 _SIZES_KEPT = 16
@@ -134,6 +134,14 @@ class Convolution:
             return y
         pooled = allocate((len(x), shape[1] // pool_size, shape[2] // pool_size, wanted.kernels))
         return max_pool(y, pool_size, backend, pooled)
+
+    def workspace_bytes(self, pictures: int, geometry: Geometry, pool_size: int = 1) -> int:
+        """Bound the memory that a batch takes beside its input, its output and packed weights."""
+        before_pool = pictures * geometry.out_pixels * geometry.kernels * FLOAT_BYTES
+        return max(
+            algorithm.workspace_bytes(pictures) + (0 if algorithm.holds(pool_size) else before_pool)
+            for algorithm in self._algorithms(geometry)
+        )
 
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""

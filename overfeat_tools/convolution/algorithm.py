@@ -9,7 +9,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
 from overfeat_tools.convolution.epilogue import Epilogue
-from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.kernels.matmul import VECTORS, panel_width
 from overfeat_tools.convolution.rates import Rates
 
@@ -35,6 +35,12 @@ class Algorithm(ABC):
     def packed_bytes(self) -> int:
         """Bytes of the packed weights that `pack` makes; 0 where the weights are used as they are."""
         return 0
+
+    def workspace_bytes(self, pictures: int) -> int:
+        """Bound the memory that `run` takes beside its arguments."""
+        geometry = self.geometry
+        height, width = geometry.height + 2 * geometry.padding, geometry.width + 2 * geometry.padding
+        return pictures * height * width * geometry.channels * FLOAT_BYTES if geometry.padding else 0
 
     @property
     def packing(self) -> str:

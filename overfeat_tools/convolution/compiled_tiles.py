@@ -108,6 +108,12 @@ class CompiledTiles(Algorithm):
         worth_reading = channels * kernels // (channels + kernels)
         return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
 
+    def workspace_bytes(self, pictures: int) -> int:
+        """Give the bytes of V and M of one round."""
+        tiles = min(self.tiles_in_a_round, self.tiling.count * pictures)
+        channels = self.geometry.channels + self._padded + 2 * _TILE_GAP_FLOATS
+        return (tiles * channels + 2 * _GAP_FLOATS) * self.tiling.pixels * FLOAT_BYTES
+
     def holds(self, pool_size: int) -> bool:
         """Tell whether no window of the pool extends over two tiles."""
         return self.tiling.holds(pool_size)

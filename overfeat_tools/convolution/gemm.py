@@ -52,6 +52,12 @@ class Gemm(Algorithm):
         """Whether the map is its own matrix of patches, up to the order of the taps."""
         return self.geometry.is_pointwise or self.geometry.covers_map
 
+    def workspace_bytes(self, pictures: int) -> int:
+        """Add the patches, of which a part is unfolded at a time."""
+        row_bytes = self.geometry.taps * self.geometry.out_width * FLOAT_BYTES
+        patches = min(pictures * self.geometry.out_height * row_bytes, max(row_bytes, _PATCH_BYTES))
+        return super().workspace_bytes(pictures) + 2 * patches  # packed into panels as well
+
     @property
     def packing(self) -> str:
         """Tell apart the two orders of the weights."""

@@ -45,6 +45,11 @@ class Indirect(Algorithm):
         width = panel_width(compiler_of(self.backend))
         return panel_count(self.geometry.kernels, width) * width * self.geometry.taps * FLOAT_BYTES
 
+    def workspace_bytes(self, pictures: int) -> int:
+        """Add the sums of a band of outputs for each thread."""
+        row_bytes = self.geometry.out_width * self.geometry.kernels * FLOAT_BYTES
+        return super().workspace_bytes(pictures) + self.backend.threads * (_BAND_BYTES + row_bytes)
+
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch."""
         flops = 2.0 * self.geometry.multiply_adds * pictures

@@ -74,6 +74,12 @@ class PortableTiles(Algorithm):
         """Bytes of U: as many numbers as a tile has places."""
         return self.tiling.pixels * self.geometry.channels * self.geometry.kernels * FLOAT_BYTES
 
+    def workspace_bytes(self, pictures: int) -> int:
+        """Add V and M of one round."""
+        tile_bytes = (self.geometry.channels + self.geometry.kernels) * self.tiling.pixels * FLOAT_BYTES
+        whole = self.tiling.count * pictures * tile_bytes
+        return super().workspace_bytes(pictures) + min(2 * whole, max(2 * tile_bytes, _ROUND_BYTES))
+
     def holds(self, pool_size: int) -> bool:
         """Tell whether no window of the pool extends over two tiles."""
         return self.tiling.holds(pool_size)

@@ -1,5 +1,6 @@
 """A network with its weights: a fold over its layers."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -8,9 +9,9 @@ from time import perf_counter
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import RATES, Convolution, Ledger
+from overfeat_tools.convolution import FLOAT_BYTES, RATES, Convolution, Ledger
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.topology import Topology
+from overfeat_tools.networks.topology import CHANNELS, Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
 PACKED_LIMIT_BYTES = 1536 << 20
@@ -93,6 +94,23 @@ class Network:
                 x = self._run_step(step, x, None if step[-1] == last else f"map {number % 2}")
                 self.seconds[step[-1]] += perf_counter() - start
             return self.backend.download(x)
+
+    def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
+        """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
+        last = self.topology.last_layer if last is None else last
+        shapes = [(CHANNELS, height, width), *self.topology.shapes(height, width)]
+        # Maps go into two workspaces in turn, the result into memory of its own.
+        maps, workspace = [0, 0, 0], 0
+        for number, step in enumerate(steps(self.topology, last)):
+            place = 2 if step[-1] == last else number % 2
+            maps[place] = max(maps[place], pictures * math.prod(shapes[step[-1] + 1]) * FLOAT_BYTES)
+            for layer in step:
+                if convolution := self.convolutions.get(layer):
+                    pool_size = epilogue_of(self.topology, step)[1]
+                    geometry = convolution.geometry(*shapes[step[0]][1:], pool_size)
+                    workspace = max(workspace, convolution.workspace_bytes(pictures, geometry, pool_size))
+        # Workspaces are kept by name, and not all of them are largest in the same layer.
+        return int(1.25 * (sum(maps) + workspace))
 
     def _run_step(self, step: tuple[int, ...], x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
