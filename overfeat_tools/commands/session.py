@@ -160,10 +160,7 @@ def run(
     )  # fmt: skip
     cli.started()
     try:
-        status = this.over(files)
-        if network.backend.compiler:
-            network.backend.compiler.end()
-        return status
+        return this.over(files)
     finally:
         if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):
             for line in _summary(this):

@@ -257,7 +257,7 @@ class Convolution:
         ready = next((way for way in found if not way.spectra_bytes or way.key in self._spectra), found[0])
         if self.method != "auto":
             return next((way for way in found if way is ready or self._fits(way)), ready)
-        loaded = self._loading_is_paid(found, ready, geometry)
+        loaded = self._loading_is_paid()
         best, most = ready, 0.0
         for way in found:
             if way.seconds > _WORTH_CHANGING * ready.seconds:
@@ -270,13 +270,12 @@ class Convolution:
                 best, most = way, paid + gain
         return best
 
-    def _loading_is_paid(self, found: list[Way], ready: Way, geometry: Geometry) -> bool:
+    def _loading_is_paid(self) -> bool:
         """Tell whether all layers together have missed what loading the compiled loops takes."""
         compiler = self._backend.compiler
         if compiler is None or compiler.loaded:
             return True
-        compiled = next((way for way in found if self._is_compiled(way, geometry)), ready)
-        return compiler.miss(ready.seconds - compiled.seconds) <= 0.0
+        return compiler.cache is not None and compiler.cache.exists
 
     def _fits(self, way: Way) -> bool:
         return self._budget.fits(way.spectra_bytes - self._held_bytes)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from overfeat_tools.backend import Compiled, Compiler, FloatArray
 from overfeat_tools.convolution import cooktoom
 from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.kernels import fourier, tiles
+from overfeat_tools.convolution.kernels import fourier_transform, matrix_transform
 
 FOURIER_SIZES = (8, 16, 24)
 """Fourier tiles that there are compiled transforms for."""
@@ -99,8 +99,8 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
     evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
     return CompiledBasis(
         (Part(slice(0, size[0] * size[1]), cooktoom.on_both_axes(*evaluate_kernel)[None]),),
-        lambda: tiles.evaluator(compiler, evaluate_input),
-        lambda squares: tiles.interpolator(compiler, interpolate, squares),
+        lambda: matrix_transform.forward_kernel(compiler, evaluate_input),
+        lambda squares: matrix_transform.inverse_kernel(compiler, interpolate, squares),
     )
 
 
@@ -108,15 +108,15 @@ def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis
     outputs = size - geometry.kernel_height + 1
     return CompiledBasis(
         _fourier_parts(geometry, size),
-        lambda: fourier.evaluator(compiler, size),
-        lambda squares: fourier.interpolator(compiler, size, outputs, squares),
+        lambda: fourier_transform.forward_kernel(compiler, size),
+        lambda squares: fourier_transform.inverse_kernel(compiler, size, outputs, squares),
     )
 
 
 def _fourier_parts(geometry: Geometry, size: int) -> tuple[Part, ...]:
     """Give what makes the conjugate spectra of kernels, divided by the number of places.
 
-    Elements are in the order of `loops/fourier.py`.
+    Elements are in the order of `kernels/fourier_transform.py`.
     """
     half = size // 2
     columns = [(k, row) for k in range(1, half) for row in range(size)]

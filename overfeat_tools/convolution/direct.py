@@ -1,7 +1,7 @@
 """Convolution as one matrix product of which nothing is unfolded.
 
 With the channels last, (N, H, W, C), the inputs of one output are kh runs of kw * C neighbours. The compiled
-product (`loops/product.py`) takes its columns from a table of places, so the map itself is its matrix:
+product (`kernels/matmul.py`) takes its columns from a table of places, so the map itself is its matrix:
 
     y[place, k] = sum over i < kh, t < kw * C of x[place + i * W * C + t] * panels[k, i * kw * C + t].
 

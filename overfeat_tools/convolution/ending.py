@@ -10,7 +10,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES
-from overfeat_tools.convolution.kernels.finish import finisher
+from overfeat_tools.convolution.kernels.epilogue import epilogue_kernel
 
 
 def rectify(x: Array, threshold: float) -> None:
@@ -77,6 +77,6 @@ class Ending:
             [stride // FLOAT_BYTES for stride in array.strides[:2]] for array in (y, sums)
         )  # fmt: skip
         bias = self.bias.ctypes.data + FLOAT_BYTES * kernels.start
-        finisher(compiler_of(self.backend), squares)(
+        epilogue_kernel(compiler_of(self.backend), squares)(
             y.ctypes.data, sums.ctypes.data, bias, y_row, y_place, row, place, *y.shape, *self.clearing
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Finish, Geometry, inside
-from overfeat_tools.convolution.kernels import dots
+from overfeat_tools.convolution.kernels import gemv
 from overfeat_tools.convolution.panels import Products, panelled, runs
 from overfeat_tools.convolution.product import multiply, row_blocks
 
@@ -75,8 +75,8 @@ def _multiply(kernels: Array, columns: Array, out: FloatArray, backend: Backend,
     """Write `kernels` (K, taps) @ `columns` (taps, columns) into `out`, and finish it."""
     compiler = backend.compiler
     if compiler and compiler.loaded and kernels.strides[1] == FLOAT_BYTES:
-        whole = len(kernels) % dots.ROWS == kernels.shape[1] % dots.step(compiler) == 0
-        if whole and columns.shape[1] <= dots.most_columns(compiler):
+        whole = len(kernels) % gemv.ROWS == kernels.shape[1] % gemv.terms_multiple(compiler) == 0
+        if whole and columns.shape[1] <= gemv.max_columns(compiler):
             _multiply_few(kernels, columns, out, backend, finish)
             return
         if columns.shape[1] > 1:
@@ -120,12 +120,12 @@ def _multiply_compiled(kernels: Array, columns: Array, out: FloatArray, backend:
 def _multiply_few(kernels: Array, columns: Array, out: FloatArray, backend: Backend, finish: Finish) -> None:
     """Do so with a few columns, as fast as the kernels can be read from memory."""
     count = columns.shape[1]
-    multiply_some = dots.dotter(compiler_of(backend), count)
+    multiply_some = gemv.gemv_kernel(compiler_of(backend), count)
     x, y = np.ascontiguousarray(columns.T), np.empty((len(kernels), count), np.float32)
-    blocks = backend.pieces(len(kernels) // dots.ROWS)
+    blocks = backend.pieces(len(kernels) // gemv.ROWS)
 
     def multiply_rows(number: int) -> None:
-        some = slice(blocks[number].start * dots.ROWS, blocks[number].stop * dots.ROWS)
+        some = slice(blocks[number].start * gemv.ROWS, blocks[number].stop * gemv.ROWS)
         rows, target = kernels[some], y[some]
         stride = kernels.strides[0] // FLOAT_BYTES
         multiply_some(target.ctypes.data, rows.ctypes.data, stride, x.ctypes.data, rows.shape[1], len(rows))

@@ -2,7 +2,7 @@
 
     panels[p, t, j] = matrix[t, p * width + j],        zeros where there are no more kernels
 
-so the weights that a step of the product needs follow each other; see `loops/product.py`.
+so the weights that a step of the product needs follow each other; see `kernels/matmul.py`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, stretches
-from overfeat_tools.convolution.kernels.product import block_columns, complex_multiplier, multiplier, panel_width
+from overfeat_tools.convolution.kernels.matmul import (
+    block_columns,
+    complex_matmul_kernel,
+    matmul_kernel,
+    panel_width,
+)
 
 TERMS = 128
 """Products added up in registers; the sums of so many are then added to each other."""
@@ -121,7 +126,7 @@ class Products:
         """Compute with some of the panels of all elements, numbered through."""
         what, width = self.runs, self.panels.shape[3]
         compiler = compiler_of(backend)
-        product = complex_multiplier(compiler) if self.imaginary else multiplier(compiler, width)
+        product = complex_matmul_kernel(compiler) if self.imaginary else matmul_kernel(compiler, width)
         out_stride, stride = (step // FLOAT_BYTES for step in self.out.strides[:2])
         x, out, places = self.x.ctypes.data, self.out.ctypes.data, (self.columns.ctypes.data, len(self.columns))
         panels, panel_count, x_stride = self.panels.ctypes.data, self.panels.shape[1], self.x.strides[0] // FLOAT_BYTES

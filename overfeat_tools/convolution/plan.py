@@ -31,7 +31,7 @@ import numpy as np
 
 from overfeat_tools.convolution import bases, cooktoom, direct, fused, gemm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
-from overfeat_tools.convolution.kernels.product import VECTORS
+from overfeat_tools.convolution.kernels.matmul import VECTORS
 from overfeat_tools.convolution.tiles import cut
 
 # Tile sizes whose transform FFTW has straight-line code for: 1.0 to 1.4 ns a place and thread, where
