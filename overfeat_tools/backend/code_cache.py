@@ -1,11 +1,12 @@
 """Machine code kept between runs, in a folder that only this user can write to.
 
 Whoever could put a file there would have this user run it.  So a folder that belongs to somebody else, or that others
-may write to, is not used at all; and a file counts only if it is a regular file of this user's with no other name,
-for he may own files whose content came from somebody else.  A checksum finds what was cut off or damaged.
+may write to, is not used at all.  Links are not followed, and a file with a second name is not read: this user may own
+files, somewhere, whose content came from somebody else.  A checksum finds what was cut off or damaged.
 """
 
 import contextlib
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -33,26 +34,26 @@ class CodeCache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @property
     def exists(self) -> bool:
         """Whether the folder is there, and safe to use."""
         with contextlib.suppress(OSError):
-            status = self._folder.lstat()
+            status = self.folder.lstat()
             return stat.S_ISDIR(status.st_mode) and _is_ours_alone(status)
         return False
 
     def create(self) -> None:
         """Create the folder, if possible."""
         with contextlib.suppress(OSError):
-            _create(self._folder)
+            _create(self.folder)
 
     def read(self, name: str) -> bytes | None:
         """Return the code kept under a name, or None."""
         if not self.exists:
             return None
-        with contextlib.suppress(OSError), open(self._folder / name, "rb", opener=_open) as file:
+        with contextlib.suppress(OSError), open(self.folder / name, "rb", opener=_open) as file:
             status = os.fstat(file.fileno())
             if _is_plain(status) and _is_ours_alone(status) and status.st_size <= _MAX_FILE_BYTES:
                 content = file.read()
@@ -65,12 +66,12 @@ class CodeCache:
         self.create()
         if self.exists:
             with contextlib.suppress(OSError):
-                write_whole(self._folder / name, _checksum(name, code) + code)
+                write_whole(self.folder / name, _checksum(name, code) + code)
                 self._prune()
 
     def _prune(self) -> None:
         """Remove the oldest files: those of earlier versions, and what writers left that were killed."""
-        files = [path for path in self._folder.iterdir() if not path.is_dir()]
+        files = [path for path in self.folder.iterdir() if not path.is_dir()]
         if len(files) > _MAX_FILES:
             for path in sorted(files, key=lambda path: path.lstat().st_mtime)[:-_MAX_FILES]:
                 path.unlink(missing_ok=True)
@@ -78,9 +79,9 @@ class CodeCache:
 
 def _create(folder: Path) -> None:
     """Create a folder and those that it stands in; unlike `Path.mkdir`, all of them for this user alone."""
-    if not folder.parent.is_dir():
-        _create(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    missing = itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents))
+    for path in reversed(list(missing)):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _open(path: str, flags: int) -> int:

@@ -1,8 +1,7 @@
 """Compiled kernels: the inner loops of the convolutions, written in LLVM IR for the vector width of the processor.
 
-In this folder a *kernel* is a compiled function, as in "matrix kernel" or "CUDA kernel".  What a convolution multiplies
-its input by, which is elsewhere called its kernels too, is called its weights here, and what they produce its output
-channels.
+Here a *kernel* is a compiled function, as in "CUDA kernel".  The kernels of a convolution, the small arrays that it
+slides over its input, are always called its weights, and the maps that they produce its output channels.
 
 Maps are float32 with the channels last, (N, H, W, C), so that a vector holds neighbouring channels of one pixel, and
 all address arithmetic is done inside the kernel.
