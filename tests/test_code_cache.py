@@ -213,8 +213,15 @@ def make_socket(path: Path) -> None:
         os.chdir(before)
 
 
+def make_open_pipe(path: Path) -> None:
+    """Put a pipe at a path that somebody may yet write to."""
+    os.mkfifo(path, 0o600)
+    os.open(path, os.O_RDWR)
+
+
 KINDS: dict[str, Callable[[Path], None]] = {
     "pipe": lambda path: os.mkfifo(path, 0o600),
+    "open pipe": make_open_pipe,
     "socket": make_socket,
     "folder": lambda path: path.mkdir(mode=0o700),
     "broken link": lambda path: path.symlink_to("nowhere"),

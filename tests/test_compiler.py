@@ -7,6 +7,7 @@ What is compiled here is one short function; the kernels are tested in `test_ker
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -119,8 +120,8 @@ def test_what_is_kept_is_what_runs(new: Callable[[], Compiler], folder: Path, co
         assert len(compiled) == 2
 
 
-def test_a_function_is_made_once(new: Callable[[], Compiler], compiled: list[str]) -> None:
-    """Though all threads ask for it at once."""
+def test_a_function_is_made_once(new: Callable[[], Compiler], folder: Path, compiled: list[str]) -> None:
+    """Though all threads ask for it at once; after that nobody looks for its file."""
     compiler, results = new(), []
     barrier = threading.Barrier(4)
 
@@ -134,6 +135,8 @@ def test_a_function_is_made_once(new: Callable[[], Compiler], compiled: list[str
     for thread in threads:
         thread.join()
     assert results == [6.0] * 4
+    shutil.rmtree(folder)
+    assert scaled(compiler) == 6.0
     assert len(compiled) == 1
 
 
