@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-from overfeat_tools.backend import Backend, CpuBackend, open_backend
+from overfeat_tools.backend import Backend, Compiler, CpuBackend, open_backend
+from overfeat_tools.backend.code_cache import CodeCache
+from overfeat_tools.backend.compiler import open_compiler
 from overfeat_tools.errors import BackendError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TOPOLOGIES
@@ -39,6 +41,20 @@ def backend() -> CpuBackend:
 def without_compiler() -> CpuBackend:
     """Give a backend on which numpy does everything, as on a processor that no kernels are compiled for."""
     return CpuBackend(2, compiling=False)
+
+
+VECTORS = {"avx512": (16, 32), "avx2": (8, 16), "128 bits": (4, 32)}
+"""Floats of a vector, and vector registers; wide vectors need a processor that has them."""
+
+
+@pytest.fixture(scope="session", params=VECTORS)
+def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    """Give a compiler for each kind of vectors, with a cache of its own that is empty at first."""
+    lanes, registers = VECTORS[request.param]
+    best = open_compiler()
+    if best is None or best.lanes < lanes:
+        pytest.skip("this processor has no vectors so wide, or nothing is compiled for it")
+    return Compiler(lanes, registers, CodeCache(tmp_path_factory.mktemp("cache") / "kernels"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,18 @@
-"""The loops that are compiled for the processor: written in LLVM's language, each with the address arithmetic it does.
+"""Compiled kernels: the inner loops of the convolutions, written in LLVM IR for the vector width of the processor.
 
-Maps are float32 with the channels last, (N, H, W, C), so that a vector holds neighbouring channels of one place, and
-nothing that follows depends on how many pictures or places there are.  `product.py` multiplies, `dots.py` a single
-column; `tiles.py` and `fourier.py` turn tiles into spectra and spectra into outputs; `finish.py` adds biases, rectifies
-and pools.
+Here a *kernel* is a compiled function, as in "CUDA kernel".  The kernels of a convolution, the small arrays that it
+slides over its input, are always called its weights, and the maps that they produce its output channels.
+
+Maps are float32 with the channels last, (N, H, W, C), so that a vector holds neighbouring channels of one pixel, and
+all address arithmetic is done inside the kernel.
+
+| module | kernel |
+|---|---|
+| `matmul` | products of many columns: indirect convolutions and the element-wise products of tiles |
+| `gemv` | a matrix times one to four columns |
+| `matrix_transform` | Cook-Toom tiles into spectra and back |
+| `fourier_transform` | Fourier tiles into spectra and back |
+| `epilogue` | max pooling, bias and rectifier |
+
+`builder` is what they are written with, `fft` and `tile_access` are parts of several.
 """

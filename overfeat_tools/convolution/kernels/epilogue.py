@@ -1,39 +1,45 @@
-"""What is left to do to a convolution's sums: the maximum of squares, the bias, the rectifier."""
+"""The end of a convolution, for sums that another kernel has stored: max pooling, bias and rectifier."""
 
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
 
-_PARAMETERS = (*["pointer"] * 3, *["integer"] * 7, "float", "integer")
+EPILOGUE = {
+    "y": "pointer",                   # the output (H, W, K); may be `sums` itself where nothing is pooled
+    "sums": "pointer",                # (H * pool_size, W * pool_size, K) or more
+    "bias": "pointer",                # (K,)
+    "y_row_stride": "integer",        # floats from one row of `y` to the next,
+    "y_column_stride": "integer",     # and from one pixel to the next
+    "sums_row_stride": "integer",     # the same of `sums`
+    "sums_column_stride": "integer",
+    "height": "integer",              # H, W, K; whole vectors of the channels are written
+    "width": "integer",
+    "channels": "integer",
+    "threshold": "float",             # values that are not above it are cleared,
+    "keep_mask": "integer",           # unless this is -1, not 0
+}  # fmt: skip
 
 
-def epilogue_kernel(compiler: Compiler, squares: int) -> Compiled:
-    """Give the function that finishes a map, compiled.
-
-    It takes the map `y` to write, (H, W, K); the sums, (H * squares, W * squares, K) or more; K biases; the floats
-    from one row of `y` to the next and from one place to the next; the same of the sums; H, W, K, which is
-    done in whole vectors; the threshold up to which outputs are cleared, and -1 for not
-    clearing them, else 0.  `y` may be the sums themselves where there are no squares.
-    """
-    return compiled(compiler, f"finish_{squares}", _PARAMETERS, partial(_write, squares=squares))
+def epilogue_kernel(compiler: Compiler, pool_size: int) -> Compiled:
+    """Return the kernel for windows of `pool_size` x `pool_size`; its parameters are `EPILOGUE`'s."""
+    return compiled(compiler, f"epilogue_{pool_size}", EPILOGUE, partial(_write, pool_size=pool_size))
 
 
-def _write(compiler: Compiler, module: Value, name: str, squares: int) -> None:
-    routine = Routine(compiler, module, name, _PARAMETERS)
-    integer, at, times = routine.integer, routine.at, routine.times
-    y, sums, biases, row_floats, place_floats, sums_row_floats, sums_place_floats, *rest = routine.arguments
-    height, width, kernels, threshold, otherwise = rest
-    ending = routine.ending(biases, threshold, otherwise)
-    with routine.loop(integer(0), height) as row, routine.loop(integer(0), width) as column:
-        target = at(y, times(row, row_floats), times(column, place_floats))
-        first = at(sums, times(times(row, sums_row_floats), squares), times(times(column, sums_place_floats), squares))
-        square = [
-            at(first, times(sums_row_floats, i), times(sums_place_floats, j))
-            for i in range(squares)
-            for j in range(squares)
+def _write(compiler: Compiler, module: Value, symbol: str, pool_size: int) -> None:
+    builder = FunctionBuilder(compiler, module, symbol, EPILOGUE)
+    a, integer, offset, times = builder.arguments, builder.integer, builder.offset, builder.times
+    epilogue = builder.epilogue(a.bias, a.threshold, a.keep_mask)
+    with builder.loop(integer(0), a.height) as row, builder.loop(integer(0), a.width) as column:
+        target = offset(a.y, times(row, a.y_row_stride), times(column, a.y_column_stride))
+        first_row = times(times(row, a.sums_row_stride), pool_size)
+        first = offset(a.sums, first_row, times(times(column, a.sums_column_stride), pool_size))
+        window = [
+            offset(first, times(a.sums_row_stride, i), times(a.sums_column_stride, j))
+            for i in range(pool_size)
+            for j in range(pool_size)
         ]
-        with routine.loop(integer(0), kernels, routine.lanes) as kernel:
-            most = routine.maximum(routine.load(at(place, kernel)) for place in square)
-            routine.store(ending(most, kernel), at(target, kernel))
-    routine.end()
+        with builder.loop(integer(0), a.channels, builder.lanes) as channel:
+            largest = builder.maximum(builder.load(offset(pixel, channel)) for pixel in window)
+            builder.store(epilogue(largest, channel), offset(target, channel))
+    builder.finish()

@@ -1,217 +1,251 @@
-"""The product that convolutions are made of, of kernels in panels and runs of inputs.
+"""Matrix products, real and complex: weights in panels times inputs found through tables.
 
-    out[column, k] (+)= sum over runs s and t < length of x[columns[column] + runs[s] + t] * panel[s * length + t, k]
+    out[column, k] (+)= sum over s < run_count and t < run_length of
+                            x[columns[column] + runs[s] + t] * panel[s * run_length + t, k]
 
-`columns` and `runs` are tables of offsets, so one function multiplies matrices (a column is a row of a matrix, a run
-a piece of it), and convolves without unfolding anything (a column is an output's place, a run one
-row of the kernel: with the channels last these inputs follow each other in memory).
+`columns` and `runs` are tables of offsets, so that one kernel serves two purposes.  It multiplies matrices: a column is
+a row of the matrix of inputs, a run a piece of it.  And it computes indirect convolutions, where nothing is unfolded: a
+column is an output pixel, a run one row of the weights' window (with the channels last, its inputs are contiguous).
 
-A panel holds 2 vectors of kernels, their weights one behind the other in the order of the sum.  Of up to 12
-columns the sums stay in registers, 24 of them, while the panel passes: for each step two vectors are
-loaded, and each column's input is spread over a vector.  That keeps both multipliers of a core busy
-(12 columns because 24 + 2 + 1 vectors fit in 32 registers; 6 where there are 16), asks for 10 bytes a cycle of
-the panel, and wants nothing of the inputs but that neighbours follow each other.
+A panel holds the weights of two vectors of output channels, one term of the sum after the other.  The microkernel keeps
+the sums of up to 12 columns in 24 registers while the panel streams by: for each term it loads two vectors and
+broadcasts one input of each column.  This keeps both multipliers of a core busy, needs 10 bytes of the panel a cycle,
+and wants nothing of the inputs but contiguous runs.  (24 sums, 2 vectors of the panel and 1 input fit into 32
+registers; where there are 16, a block has 6 columns.)
 
-The panel is used once for each block of columns, and after the first comes from the second-level cache.  Meanwhile
-each block asks for its part of the next panel, so that reading the kernels from memory goes on beside all of the
-computing; a single block asks a few kilobytes ahead.  Columns are shared out evenly: 16 are two blocks of 8.
+Each block of columns reads the panel again; from the second block on it comes from the second-level cache.  Meanwhile
+every block prefetches its share of the next panel, so that reading weights from memory overlaps with all of the
+computing; a single block prefetches a few kilobytes ahead in its own panel.  Blocks are of even size: 16 columns are
+two blocks of 8.
 
-Complex products have panels of the same size, of one vector of real parts and one of imaginary ones, and the sums'
-two parts for each column: four multiplications for two loads, so the kernels are read at half the pace.
+Complex products have panels of the same size, with one vector of real and one of imaginary parts, and two sums for each
+column: four multiplications for two loads, so the weights are read at half the pace.
 
-Each sum of `group` runs is rounded by itself and then added to the output, for accuracy.
+Every `group` runs are summed in registers and then added to the output: short sums, for accuracy.
 """
 
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.routine import Routine, Value, compiled
+from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
 
 VECTORS = 2
-"""Vectors of kernels in a panel; where there are few, one will do, at half the speed."""
+"""Vectors of output channels in a panel; for few channels a panel of one works, at half the speed."""
 
 _UNROLLED = 4
-_AHEAD_FLOATS = 2048
+_PREFETCH_FLOATS = 2048
 
-_BLOCK = ("pointer", "integer", "pointer", "pointer", "table", "table", *["integer"] * 6, "pointer", "integer")
-_WHOLE = (
-    "pointer", "integer", "integer", "pointer", *["integer"] * 4, "pointer", "integer", "table", "integer", "table",
-    *["integer"] * 6,
-)  # fmt: skip
+MATMUL = {
+    "out": "pointer",              # (products, columns, output channels)
+    "column_stride": "integer",    # floats from one column of `out` to the next,
+    "product_stride": "integer",   # and from one product to the next
+    "panels": "pointer",           # (products * panel_count, terms, width of a panel)
+    "panel_stride": "integer",     # floats from one panel to the next
+    "panel_start": "integer",      # the panels to compute with, numbered through all products: start <= panel < stop
+    "panel_stop": "integer",
+    "panel_count": "integer",      # panels of each product
+    "x": "pointer",                # the inputs of the first product
+    "x_product_stride": "integer", # floats from the inputs of one product to those of the next
+    "columns": "table",            # where each column's inputs begin
+    "column_count": "integer",
+    "runs": "table",               # where each run begins, from there on
+    "run_count": "integer",
+    "run_length": "integer",
+    "group": "integer",            # runs that are summed in registers
+    "accumulate": "integer",       # 1 to add to `out`, 0 to overwrite it
+    "x_imaginary": "integer",      # complex products: floats from real to imaginary parts, of `x`,
+    "out_imaginary": "integer",    # and of `out`
+}  # fmt: skip
+
+_SHARED = ("runs", "run_count", "run_length", "group", "accumulate", "x_imaginary", "out_imaginary")
+
+_MICROKERNEL = {
+    "out": "pointer",
+    "column_stride": "integer",
+    "panel": "pointer",
+    "x": "pointer",
+    "columns": "table",
+    **{name: MATMUL[name] for name in _SHARED},
+    "prefetched": "pointer",       # what to prefetch meanwhile,
+    "prefetch_step": "integer",    # by how many floats for each term
+}  # fmt: skip
 
 
 def panel_width(compiler: Compiler) -> int:
-    """Give the kernels of a panel."""
+    """Return the output channels of a panel."""
     return VECTORS * compiler.lanes
 
 
 def block_columns(compiler: Compiler) -> int:
-    """Give the most columns of a block, which use a panel at once."""
+    """Return the largest number of columns of a block, whose sums stay in registers while a panel streams by."""
     return compiler.registers * 3 // 4 // VECTORS
 
 
 def matmul_kernel(compiler: Compiler, width: int) -> Compiled:
-    """Give the product, compiled, for panels of one vector or two.
+    """Return the kernel for panels of `width`, one vector or two; its parameters are `MATMUL`'s.
 
-    It makes many products of one shape, numbered by their panels: panel number i is of product i // `panel_count`.  It
-    takes `out`, and the floats from one column of it to the next and from one product's to the next; `panels`, the
-    floats from one to the next, the numbers of those to do (first, last), and `panel_count`; `x`, and the floats from
-    one product's to the next; `columns`, and how many; `runs`, how many, their length, and how many to a `group`;
-    whether to add to `out` (1) or write it (0); and two numbers that are nothing here.  Tables are of 64-bit integers.
+    It computes many products of one shape: panel number i belongs to product i // panel_count.
     """
-    vectors = width // compiler.lanes
-    return compiled(compiler, f"multiply_{width}", _WHOLE, partial(_write, vectors=vectors))
+    return compiled(compiler, f"matmul_{width}", MATMUL, partial(_write, vectors=width // compiler.lanes))
 
 
 def complex_matmul_kernel(compiler: Compiler) -> Compiled:
-    """Give the complex product, compiled, for panels of a vector of real parts and one of imaginary ones.
-
-    It takes what `multiplier`'s takes, and at the end the floats from real to imaginary parts, of `x` and of `out`.
-    """
-    return compiled(compiler, "multiply_complex", _WHOLE, partial(_write, vectors=VECTORS, complex_=True))
+    """Return the kernel for complex products, with panels of a vector of real and one of imaginary parts."""
+    return compiled(compiler, "complex_matmul", MATMUL, partial(_write, vectors=VECTORS, complex_=True))
 
 
-def _write(compiler: Compiler, module: Value, name: str, vectors: int, *, complex_: bool = False) -> None:
+def _write(compiler: Compiler, module: Value, symbol: str, vectors: int, *, complex_: bool = False) -> None:
     most = block_columns(compiler)
-    kind = _ComplexBlock if complex_ else _Block
-    blocks = {columns: kind(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
-    routine = Routine(compiler, module, name, _WHOLE)
-    code, integer, at = routine.code, routine.integer, routine.at
-    out, stride, out_stride, panels, panel_stride, first, last, panel_count, x, x_stride, *rest = routine.arguments
-    columns, column_count, runs, *how = rest
+    kind = _ComplexMicrokernel if complex_ else _Microkernel
+    microkernels = {columns: kind(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
+    builder = FunctionBuilder(compiler, module, symbol, MATMUL)
+    a, emit, offset, times = builder.arguments, builder.emit, builder.offset, builder.times
     width = vectors * compiler.lanes
-    kernels = compiler.lanes if complex_ else width
-    panel_floats = routine.times(code.mul(how[0], how[1]), width)
-    count = code.sdiv(routine.plus(column_count, most - 1), integer(most))
-    least, wider = code.sdiv(column_count, count), code.srem(column_count, count)
-    with routine.loop(first, last) as number:
-        product, position = code.sdiv(number, panel_count), code.srem(number, panel_count)
-        panel = at(panels, code.mul(number, panel_stride))
-        inputs = at(x, code.mul(product, x_stride))
-        target = at(out, code.mul(product, out_stride), routine.times(position, kernels))
-        place = routine.variable(integer(0))
-        with routine.loop(integer(0), count) as block:
-            column = code.load(place)
-            this = code.add(least, code.zext(code.icmp_signed("<", block, wider), routine.integer_type))
-            # What to ask for meanwhile: each block its part of the next panel, or a single one what it needs soon.
-            part = at(panel, panel_stride, code.mul(block, code.sdiv(panel_floats, count)))
-            alone = code.icmp_signed("==", count, integer(1))
-            wanted = code.select(alone, at(panel, _AHEAD_FLOATS), part), code.sdiv(integer(width), count)
-            outputs = at(target, code.mul(column, stride))
-            arguments = [outputs, stride, panel, inputs, at(columns, column), runs, *how, *wanted]
-            done = routine.function.append_basic_block()
-            cases = code.switch(this, done)
-            for columns_of_block, function in blocks.items():
-                case = routine.function.append_basic_block()
-                cases.add_case(integer(columns_of_block), case)
-                code.position_at_end(case)
-                code.call(function, arguments)
-                code.branch(done)
-            code.position_at_end(done)
-            code.store(code.add(column, this), place)
-    routine.end()
+    channels = compiler.lanes if complex_ else width
+    panel_floats = times(emit.mul(a.run_count, a.run_length), width)
+    block_count = emit.sdiv(builder.plus(a.column_count, most - 1), builder.integer(most))
+    # The first blocks have one column more than the others.
+    least, longer_blocks = emit.sdiv(a.column_count, block_count), emit.srem(a.column_count, block_count)
+    with builder.loop(a.panel_start, a.panel_stop) as number:
+        product, position = emit.sdiv(number, a.panel_count), emit.srem(number, a.panel_count)
+        panel = offset(a.panels, emit.mul(number, a.panel_stride))
+        x = offset(a.x, emit.mul(product, a.x_product_stride))
+        out = offset(a.out, emit.mul(product, a.product_stride), times(position, channels))
+        next_column = builder.variable(builder.integer(0))
+        with builder.loop(builder.integer(0), block_count) as block:
+            column = emit.load(next_column)
+            longer = emit.zext(emit.icmp_signed("<", block, longer_blocks), builder.integer_type)
+            columns = emit.add(least, longer)
+            share = offset(panel, a.panel_stride, emit.mul(block, emit.sdiv(panel_floats, block_count)))
+            is_single = emit.icmp_signed("==", block_count, builder.integer(1))
+            prefetched = emit.select(is_single, offset(panel, _PREFETCH_FLOATS), share)
+            prefetch = prefetched, emit.sdiv(builder.integer(width), block_count)
+            block_out = offset(out, times(column, a.column_stride))
+            arguments = [block_out, a.column_stride, panel, x, offset(a.columns, column)]
+            shared = [getattr(a, name) for name in _SHARED]
+            _call_one(builder, microkernels, columns, [*arguments, *shared, *prefetch])
+            emit.store(emit.add(column, columns), next_column)
+    builder.finish()
 
 
-class _Block:
-    """The product of one panel and a block of columns, to be written."""
+def _call_one(builder: FunctionBuilder, microkernels: dict[int, Value], number: Value, arguments: list[Value]) -> None:
+    """Write the call of the microkernel for a number of columns."""
+    emit, done = builder.emit, builder.function.append_basic_block()
+    cases = emit.switch(number, done)
+    for columns, microkernel in microkernels.items():
+        case = builder.function.append_basic_block()
+        cases.add_case(builder.integer(columns), case)
+        emit.position_at_end(case)
+        emit.call(microkernel, arguments)
+        emit.branch(done)
+    emit.position_at_end(done)
+
+
+class _Microkernel:
+    """The function, to be written, that multiplies one panel and a fixed number of columns."""
 
     def __init__(self, compiler: Compiler, module: Value, columns: int, vectors: int) -> None:
-        routine = self._routine = Routine(compiler, module, f"block_{columns}", _BLOCK, public=False)
+        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL, public=False)
+        self._builder, self._arguments = builder, builder.arguments
         self._vectors, self._width = vectors, vectors * compiler.lanes
-        self._sums = [routine.vector_variables(vectors) for _ in range(columns)]
-        self._x_part, self._out_part = routine.arguments[-4:-2]
+        self._sums = [builder.vector_variables(vectors) for _ in range(columns)]
 
     def write(self) -> Value:
-        """Write the function and give it."""
-        routine = self._routine
-        code, integer, at = routine.code, routine.integer, routine.at
-        out, stride, panel, x, columns, runs, run_count, length, group, add, *_ = routine.arguments
-        wanted, wanted_step = routine.arguments[-2:]
-        inputs = [at(x, code.load(at(columns, column))) for column in range(len(self._sums))]
-        weights, wanted = routine.variable(panel), routine.variable(wanted)
-        # Where the sums will go is no longer in the cache; it is asked for before they are made.
+        """Write the function and return it."""
+        builder, a = self._builder, self._arguments
+        emit, integer, offset = builder.emit, builder.integer, builder.offset
+        inputs = [offset(a.x, emit.load(offset(a.columns, column))) for column in range(len(self._sums))]
+        weights, prefetched = builder.variable(a.panel), builder.variable(a.prefetched)
+        # The outputs have left the cache by now; they are asked for before the sums are ready.
         for column in range(len(self._sums)):
             for vector in range(self._vectors):
-                routine.prefetch(self._place(at(out, routine.times(stride, column)), vector))
-        with routine.loop(integer(0), run_count, group) as first:
-            routine.clear(total for column_sums in self._sums for total in column_sums)
-            end = code.add(first, group)
-            last = code.select(code.icmp_signed("<", end, run_count), end, run_count)
-            with routine.loop(first, last) as run:
-                offset = code.load(at(runs, run))
-                places = [self._parts(at(place, offset)) for place in inputs]
-                whole = code.and_(length, integer(-_UNROLLED))
-                for start, stop, unrolled in ((integer(0), whole, _UNROLLED), (whole, length, 1)):
-                    with routine.loop(start, stop, unrolled) as term:
-                        self._steps(weights, [[at(part, term) for part in parts] for parts in places], unrolled)
-                        self._ask(wanted, wanted_step, unrolled)
-            self._add_up(out, stride, code.icmp_signed("==", code.or_(first, add), integer(0)))
-        routine.end()
-        return routine.function
+                builder.prefetch(self._output(column, vector))
+        with builder.loop(integer(0), a.run_count, a.group) as first:
+            builder.clear(total for sums in self._sums for total in sums)
+            end = emit.add(first, a.group)
+            last = emit.select(emit.icmp_signed("<", end, a.run_count), end, a.run_count)
+            with builder.loop(first, last) as run:
+                run_offset = emit.load(offset(a.runs, run))
+                pointers = [self._parts(offset(pointer, run_offset)) for pointer in inputs]
+                unrolled_stop = emit.and_(a.run_length, integer(-_UNROLLED))
+                for start, stop, terms in (
+                    (integer(0), unrolled_stop, _UNROLLED), (unrolled_stop, a.run_length, 1)
+                ):  # fmt: skip
+                    with builder.loop(start, stop, terms) as term:
+                        self._add_terms(weights, [[offset(part, term) for part in parts] for parts in pointers], terms)
+                        self._prefetch(prefetched, terms)
+            self._add_to_output(emit.icmp_signed("==", emit.or_(first, a.accumulate), integer(0)))
+        builder.finish()
+        return builder.function
 
-    def _ask(self, wanted: Value, step: Value, count: int) -> None:
-        """Write the asking for what is wanted, as many lines as some terms can fill, and move on in it."""
-        routine, code = self._routine, self._routine.code
-        place = code.load(wanted)
-        for _ in range(count):
+    def _add_terms(self, weights: Value, inputs: list[list[Value]], count: int) -> None:
+        """Write the addition of some terms to all sums, and advance in the panel."""
+        builder, emit, offset = self._builder, self._builder.emit, self._builder.offset
+        panel = emit.load(weights)
+        for term in range(count):
+            addresses = [offset(panel, term * self._width + vector * builder.lanes) for vector in range(self._vectors)]
+            vectors = [builder.load(address) for address in addresses]
+            for parts, sums in zip(inputs, self._sums, strict=True):
+                x = [builder.broadcast(emit.load(offset(part, term))) for part in parts]
+                self._add_products(x, vectors, sums)
+        emit.store(offset(panel, count * self._width), weights)
+
+    def _prefetch(self, prefetched: Value, terms: int) -> None:
+        """Write the prefetch of as many lines as some terms can fill, and advance in what is prefetched."""
+        builder, emit, offset = self._builder, self._builder.emit, self._builder.offset
+        pointer = emit.load(prefetched)
+        for _ in range(terms):
             for vector in range(self._vectors):
-                routine.prefetch(routine.at(place, vector * routine.lanes))
-            place = routine.at(place, step)
-        code.store(place, wanted)
+                builder.prefetch(offset(pointer, vector * builder.lanes))
+            pointer = offset(pointer, self._arguments.prefetch_step)
+        emit.store(pointer, prefetched)
 
-    def _steps(self, weights: Value, places: list[list[Value]], count: int) -> None:
-        """Write some terms of all sums, and move on in the panel."""
-        routine, code, at = self._routine, self._routine.code, self._routine.at
-        here = code.load(weights)
-        for number in range(count):
-            pieces = [at(here, number * self._width + vector * routine.lanes) for vector in range(self._vectors)]
-            kernels = [routine.load(piece) for piece in pieces]
-            for parts, column_sums in zip(places, self._sums, strict=True):
-                values = [routine.spread(code.load(at(part, number))) for part in parts]
-                self._add_products(values, kernels, column_sums)
-        code.store(at(here, count * self._width), weights)
+    def _add_to_output(self, overwrite: Value) -> None:
+        """Write the addition of the sums to the output, or their storing if it is to be overwritten."""
+        builder, emit = self._builder, self._builder.emit
+        for column, sums in enumerate(self._sums):
+            for vector, total in enumerate(sums):
+                pointer = self._output(column, vector)
+                before = emit.select(overwrite, builder.zero, builder.load(pointer))
+                builder.store(emit.fadd(emit.load(total), before), pointer)
 
-    def _add_up(self, out: Value, stride: Value, fresh: Value) -> None:
-        """Write the addition of the sums to the output, whose own values count unless it is `fresh`."""
-        routine, code = self._routine, self._routine.code
-        for column, column_sums in enumerate(self._sums):
-            for vector, total in enumerate(column_sums):
-                place = self._place(routine.at(out, routine.times(stride, column)), vector)
-                before = code.select(fresh, routine.zero, routine.load(place))
-                routine.store(code.fadd(code.load(total), before), place)
+    def _output(self, column: int, vector: int) -> Value:
+        """Return the pointer to a vector of a column's outputs."""
+        builder, a = self._builder, self._arguments
+        return self._output_vector(builder.offset(a.out, builder.times(a.column_stride, column)), vector)
 
-    # What is otherwise where numbers are complex.
+    # Where complex numbers differ.
 
-    def _parts(self, place: Value) -> list[Value]:
-        """Give the places of a number's parts."""
-        return [place]
+    def _parts(self, pointer: Value) -> list[Value]:
+        """Return the pointers to the parts of an input."""
+        return [pointer]
 
-    def _place(self, out: Value, vector: int) -> Value:
-        """Give the place of a vector of a column's sums."""
-        return self._routine.at(out, vector * self._routine.lanes)
+    def _output_vector(self, out: Value, vector: int) -> Value:
+        """Return the pointer to a vector of the outputs that begin at `out`."""
+        return self._builder.offset(out, vector * self._builder.lanes)
 
-    def _add_products(self, values: list[Value], kernels: list[Value], sums: list[Value]) -> None:
-        """Write the products of a number, given by its parts, and all kernels."""
-        for kernel, total in zip(kernels, sums, strict=True):
-            self._add_product(values[0], kernel, total)
+    def _add_products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> None:
+        """Write the products of an input, given by its parts, with the vectors of a panel."""
+        for vector, total in zip(weights, sums, strict=True):
+            self._add_product(x[0], vector, total)
 
-    def _add_product(self, value: Value, kernel: Value, total: Value) -> None:
-        code = self._routine.code
-        code.store(self._routine.multiply_add(value, kernel, code.load(total)), total)
+    def _add_product(self, x: Value, weights: Value, total: Value) -> None:
+        emit = self._builder.emit
+        emit.store(self._builder.multiply_add(x, weights, emit.load(total)), total)
 
 
-class _ComplexBlock(_Block):
-    """The same of complex numbers: the vectors of a panel, and of the sums, are real and imaginary parts."""
+class _ComplexMicrokernel(_Microkernel):
+    """The same for complex numbers: the two vectors of a panel, and of the sums, are real and imaginary parts."""
 
-    def _parts(self, place: Value) -> list[Value]:
-        return [place, self._routine.at(place, self._x_part)]
+    def _parts(self, pointer: Value) -> list[Value]:
+        return [pointer, self._builder.offset(pointer, self._arguments.x_imaginary)]
 
-    def _place(self, out: Value, vector: int) -> Value:
-        return self._routine.at(out, self._routine.times(self._out_part, vector))
+    def _output_vector(self, out: Value, vector: int) -> Value:
+        return self._builder.offset(out, self._builder.times(self._arguments.out_imaginary, vector))
 
-    def _add_products(self, values: list[Value], kernels: list[Value], sums: list[Value]) -> None:
-        real, imaginary = values
-        self._add_product(real, kernels[0], sums[0])
-        self._add_product(real, kernels[1], sums[1])
-        self._add_product(self._routine.code.fneg(imaginary), kernels[1], sums[0])
-        self._add_product(imaginary, kernels[0], sums[1])
+    def _add_products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> None:
+        real, imaginary = x
+        self._add_product(real, weights[0], sums[0])
+        self._add_product(real, weights[1], sums[1])
+        self._add_product(self._builder.emit.fneg(imaginary), weights[1], sums[0])
+        self._add_product(imaginary, weights[0], sums[1])
