@@ -1,22 +1,29 @@
-"""Where the user's files are that the programs keep for themselves."""
+"""The user's own folders, and files that are written whole or not at all."""
 
-import os
 from pathlib import Path
 
 
-def cache_folder() -> Path | None:
-    """Give the folder for what can be made anew: `$XDG_CACHE_HOME/overfeat`; None where there is no home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if cache.is_absolute():
-        return cache / "overfeat"
-    try:
-        return Path.home() / ".cache" / "overfeat"
-    except RuntimeError:
-        return None
+def data_folder() -> Path | None:
+    """Give the user's data folder, `$XDG_DATA_HOME/overfeat` on Linux; None if there is no home folder."""
+    import platformdirs
+
+    return _absolute(platformdirs.user_data_path("overfeat"))
+
+
+def cache_folder(name: str = "overfeat") -> Path | None:
+    """Give the folder for what can be made again, `$XDG_CACHE_HOME/overfeat` on Linux; None if there is no home."""
+    import platformdirs
+
+    return _absolute(platformdirs.user_cache_path(name))
+
+
+def _absolute(folder: Path) -> Path | None:
+    # platformdirs ignores relative values of the XDG variables, as the standard asks; without a home it gives "~/...".
+    return folder if folder.is_absolute() else None
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file of which nobody ever sees a part; it is readable by this user only.
+    """Write a file of which nobody ever sees a part; only this user can read it.
 
     Raises
     ------

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from overfeat_tools.commands import download
-from overfeat_tools.download import acquisition as policy
-from overfeat_tools.download.inspection import WeightFile
+from overfeat_tools.download import installation, sources
+from overfeat_tools.download.sources import WeightFile
 from tests.loopback import FILES, IMPATIENT, installed, listing, remains
 
-_KNOWN = download.known_files
+_KNOWN = sources.published_files
+_INSTALLATION = installation.Installation
 
 
 def _known(networks: Sequence[str] | None) -> list[WeightFile]:
@@ -42,8 +43,8 @@ def _watch(folder: str, at: int, number: int) -> None:
 
 
 def _command() -> None:
-    download.known_files = _known
-    policy.Download = functools.partial(_DOWNLOAD, patience=IMPATIENT)  # type: ignore[assignment, misc]
+    sources.published_files = _known
+    installation.Installation = functools.partial(_INSTALLATION, policy=IMPATIENT)  # type: ignore[assignment, misc]
     if limit := os.environ.get("DRIVER_LARGEST_FILE"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     download.main()
@@ -79,16 +80,16 @@ def _completed(url: str, folder: Path) -> None:
     installed(folder)
 
 
-def stop_at_any_step(url: str, root: Path, number: int) -> int:
-    """Stop it at each step in the file system in turn; give how many there are."""
-    for at in range(1, 200, 1 if number == signal.SIGKILL else 3):
+def stop_at_any_step(url: str, root: Path, number: int, stride: int) -> int:
+    """Stop it at every so many steps in the file system; give how many there are."""
+    for at in range(1, 300, stride):
         folder = root / str(at)
         status = _ended(_forked(url, folder, functools.partial(_watch, str(folder), at, number)))
         names = installed(folder)
         if status == 0:
             assert names == {"net_weight_0", "net_weight_1"}
             return at
-        assert status == (130 if number == signal.SIGINT else -number), status
+        assert status in (-number, 128 + number), status
         if number == signal.SIGINT:
             assert ".new" not in remains(folder)
         if at % 2:
@@ -112,8 +113,6 @@ def kill_at_random_moments(url: str, root: Path, rounds: int, longest_seconds: f
     return hits
 
 
-_DOWNLOAD = policy.Download
-
 
 def _without_fsync() -> None:
     """Don't wait for the disk: what a killed process wrote the system still has."""
@@ -122,9 +121,9 @@ def _without_fsync() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["stop-at-any-step", url, root, number]:
+        case ["stop-at-any-step", url, root, number, stride]:
             _without_fsync()
-            print(stop_at_any_step(url, Path(root), int(number)))  # noqa: T201
+            print(stop_at_any_step(url, Path(root), int(number), int(stride)))  # noqa: T201
         case ["kill-at-random-moments", url, root, rounds, seconds]:
             _without_fsync()
             print(kill_at_random_moments(url, Path(root), int(rounds), float(seconds)))  # noqa: T201

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loopback import content, fixed, installed, listing, remains, serving, tgz, weights
+from tests.loopback import UNFINISHED, content, fixed, installed, listing, remains, serving, tgz, weights
 
 ROOT = Path(__file__).parent.parent
 BOTH = {"net_weight_0", "net_weight_1"}
@@ -49,8 +49,6 @@ def test_plain(tmp_path: Path) -> None:
     with serving(a=content(tgz(), seconds=0.2)) as server:
         status, out, errors = run("--from", server.url("/a"), "-d", str(tmp_path))
         assert (status, out) == (0, [])
-        tenths = [re.search(r"(\d+) % of \d+ MB", line) for line in errors]
-        assert [int(tenth[1]) for tenth in tenths if tenth] == list(range(10, 101, 10))
         assert sum("New York University" in line for line in errors) == 1
         status, out, errors = run("-q", "--from", server.url("/a"), OVERFEAT_DATA=str(tmp_path / "q"))
         assert (status, out, len(errors)) == (0, [], 1)
@@ -74,7 +72,7 @@ def test_list_and_verify(tmp_path: Path) -> None:
     sums = {name: hashlib.sha256(weights(name)).hexdigest() for name in BOTH}
     status, out, errors = run("--verify", "-d", folder)
     assert (status, errors) == (0, [])
-    assert out == [f"fast: {folder}/net_weight_0: whole, sha256 {sums['net_weight_0']}"]
+    assert out == [f"fast: {folder}/net_weight_0: intact, sha256 {sums['net_weight_0']}"]
     assert run("--verify", "-d", folder, "--sha256", sums["net_weight_0"].upper())[0] == 0
     assert run("--verify", "-d", folder, "--sha256", sums["net_weight_1"])[0] == 4
     assert run("--verify", "-d", folder, "accurate")[0] == 4
@@ -120,10 +118,10 @@ def test_interrupted_and_run_again(tmp_path: Path) -> None:
             _, errors = process.communicate(timeout=SECONDS)
             assert "Traceback" not in errors
             if number == signal.SIGINT:
-                assert process.returncode == 130
-                assert errors.splitlines()[-1] == "of-download: stopped; run this again to go on"
+                assert process.returncode in (-signal.SIGINT, 130)
+                assert errors.splitlines()[-1] == "of-download: stopped; run this again to resume"
             assert not installed(folder)
-            assert remains(folder) == [".json", ".part"]
+            assert remains(folder) == UNFINISHED
             server.asked.clear()
             assert run("--from", server.url("/a"), "-d", str(folder))[0] == 0
             assert server.asked[0][1] is not None, "it didn't go on where it was stopped"
@@ -131,19 +129,23 @@ def test_interrupted_and_run_again(tmp_path: Path) -> None:
         assert not remains(folder)
 
 
-def test_killed_at_random_moments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.long)])
+def test_killed_at_random_moments(tmp_path: Path, rounds: int) -> None:
     """Killed again and again, it still gets there; at no moment is there a wrong file."""
     with serving(a=content(tgz(), seconds=2.0)) as server:
-        status, out, errors = run_sweep("kill-at-random-moments", server.url("/a"), str(tmp_path), "20", "0.5")
+        status, out, errors = run_sweep("kill-at-random-moments", server.url("/a"), str(tmp_path), str(rounds), "0.5")
     assert status == 0, errors
-    assert int(out) >= 10, "it was done already when it was killed"
+    assert int(out) >= rounds // 2, "it was done already when it was killed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_at_any_step(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
+def test_stopped_at_any_step(tmp_path: Path, number: int, stride: int) -> None:
     """At each step in the file system in turn: what is seen is whole, and the next run completes it."""
     with serving(a=content(tgz())) as server:
-        status, out, errors = run_sweep("stop-at-any-step", server.url("/a"), str(tmp_path), str(int(number)))
+        status, out, errors = run_sweep(
+            "stop-at-any-step", server.url("/a"), str(tmp_path), str(int(number)), str(stride)
+        )
     assert status == 0, errors
     assert int(out) > 20
 
@@ -174,10 +176,10 @@ def test_full_disk(tmp_path: Path) -> None:
             assert status == 1
             assert "make room and run this again" in errors[-1]
             assert not installed(tmp_path)
-            assert remains(tmp_path) == [".json", ".part"]
+            assert remains(tmp_path) == UNFINISHED
         server.asked.clear()
         assert run(*arguments)[0] == 0
-        assert server.asked == [("/a", "bytes=295904-")]
+        assert server.asked == [("/a", "bytes=290816-")]
     assert installed(tmp_path) == BOTH
 
 
