@@ -1,5 +1,6 @@
 """The user's own folders, and files that are written whole or not at all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -7,18 +8,23 @@ def data_folder() -> Path | None:
     """Give the user's data folder, `$XDG_DATA_HOME/overfeat` on Linux; None if there is no home folder."""
     import platformdirs
 
-    return _absolute(platformdirs.user_data_path("overfeat"))
+    return _absolute(platformdirs.user_data_path, "overfeat")
 
 
 def cache_folder(name: str = "overfeat") -> Path | None:
     """Give the folder for what can be made again, `$XDG_CACHE_HOME/overfeat` on Linux; None if there is no home."""
     import platformdirs
 
-    return _absolute(platformdirs.user_cache_path(name))
+    return _absolute(platformdirs.user_cache_path, name)
 
 
-def _absolute(folder: Path) -> Path | None:
-    # platformdirs ignores relative values of the XDG variables, as the standard asks; without a home it gives "~/...".
+def _absolute(find: Callable[[str], Path], name: str) -> Path | None:
+    # platformdirs ignores relative XDG variables, as the standard asks.  Without a home its versions differ: they raise
+    # an error, or give "~/...".
+    try:
+        folder = find(name)
+    except RuntimeError:
+        return None
     return folder if folder.is_absolute() else None
 
 

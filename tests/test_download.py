@@ -234,7 +234,8 @@ def test_no_answer(tmp_path: Path) -> None:
         handler.drop()
 
     with serving(a=in_turn(silent, content(tgz()))) as server:
-        told = get(tmp_path, server.url("/a"), policy=dataclasses.replace(IMPATIENT, read_timeout_seconds=0.3, attempts=50))
+        policy = dataclasses.replace(IMPATIENT, read_timeout_seconds=0.3, attempts=50)
+        told = get(tmp_path, server.url("/a"), policy=policy)
     assert any("timed out" in line for line in told)
     whole(tmp_path)
 

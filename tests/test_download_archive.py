@@ -68,7 +68,7 @@ def new_sparse() -> bytes:
         b"%d %s\n" % (len(record) + 4, record)
         for record in (b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.name=net_weight_0")
     )
-    pairs = b"1000000\n" + b"1\n" * 2_000_000
+    pairs = b"1000000\n" + b"%030d\n" % 1 * 100_000
     return pax(len(fields)) + fields.ljust(512, b"\0") + header("net_weight_0", 1 << 23) + pairs
 
 
@@ -100,14 +100,6 @@ def doubled_zip() -> bytes:
     return out.getvalue()
 
 
-def crowded_zip() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for number in range(12_000):
-            archive.writestr(f"{number}", b"")
-    return out.getvalue()
-
-
 HARMFUL = {
     "links to a file": special(tarfile.SYMTYPE, "/etc/passwd"),
     "hard links": special(tarfile.LNKTYPE, "../../etc/passwd"),
@@ -120,15 +112,15 @@ HARMFUL = {
     "huge size": header("net_weight_0", 1 << 40) + bytes(9000),
     "negative size": header("net_weight_0").replace(b"00000000000\0", b"\xff" * 12, 1) + bytes(1024),
     "cut short": tar_of(RIGHT)[:300_000],
-    "bomb before": gzip.compress(header("zeros", 200 << 20))[:-8] and packed_zeros(300 << 20),
-    "bomb of a member": gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(200 << 20),
+    "bomb before": packed_zeros(96 << 20),
+    "bomb of a member": gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(96 << 20),
     "header of 8 GB": pax(1 << 33) + bytes(3 << 20),
     "header of 3 MB": pax(3 << 20) + b"9 a=b\n".ljust(3 << 20, b"x") + header("net_weight_0", FIRST.size),
     "long name of 3 MB": header("x", 3 << 20, tarfile.GNUTYPE_LONGNAME) + b"x" * (3 << 20) + header("y"),
     "headers for headers": (pax(10) + b"10 a=bcde\n".ljust(512, b"\0")) * 3000 + header("y"),
     "sparse": sparse_chain(),
     "newer sparse": new_sparse(),
-    "many members": b"".join(header(f"{number}") for number in range(12_000)) + tar_of(RIGHT),
+    "many members": b"".join(header(f"{number}") for number in range(4000)) + tar_of(RIGHT),
     "nothing": tar_of({}),
     "zip: wrong size": zip_with(set_fields(file_size=FIRST.size - 1)),
     "zip: grows": zip_with(set_fields(file_size=FIRST.size, compress_size=1 << 31)),
@@ -137,7 +129,6 @@ HARMFUL = {
     "zip: wrong checksum": zip_with(set_fields(CRC=1)),
     "zip: offset outside": zip_with(set_fields(header_offset=1 << 30)),
     "zip: overlapping": zip_with(set_fields(header_offset=0)),
-    "zip: many members": crowded_zip(),
     "zip: large table of contents": b"PK\3\4" + bytes(3 << 20)
     + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 3 << 20, 4, 0),
     "zip: cut short": zipped()[:-30],

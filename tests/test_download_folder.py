@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overfeat_tools.errors import DownloadError, OverfeatError, UsageError, WeightsError
-from tests.loopback import ACCURATE, FAST, content, get, installed, listing, serving, tgz, weights, whole
+from tests.loopback import FAST, content, get, installed, listing, serving, tgz, weights, whole
 
 BOTH = {"net_weight_0", "net_weight_1"}
 
@@ -109,7 +109,8 @@ def test_folder_that_cannot_be(tmp_path: Path, where: str) -> None:
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room is looked at before anything is fetched."""
-    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 0, 16 << 20))
+    usage = shutil.disk_usage(tmp_path)._replace(free=16 << 20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with serving(a=content(tgz())) as server:
         with pytest.raises(OverfeatError, match="make room") as caught:
             get(tmp_path, server.url("/a"))

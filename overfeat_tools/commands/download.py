@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 
 if TYPE_CHECKING:
+    from overfeat_tools.download.manifest import Record
     from overfeat_tools.download.sources import Source, WeightFile
 
 PROGRAM = "of-download"
@@ -40,15 +41,15 @@ def download(
     if (listed and (verify or source is not None or pins)) or (verify and source is not None):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
-    from overfeat_tools.download import sources
+    from overfeat_tools.download import manifest, sources
     from overfeat_tools.networks.weights import weights_folder
 
     place = weights_folder(folder)
     files = sources.published_files(networks)
     if listed:
-        return _list(place, files)
+        return _list(place, files, manifest.read_manifest(place))
     if verify:
-        return _verify(place, files, pins, named=bool(networks))
+        return _verify(place, files, manifest.read_manifest(place), pins, named=bool(networks))
     return _get(place, files, pins, sources.chosen_sources(source), yes=yes, quiet=quiet)
 
 
@@ -74,13 +75,9 @@ def _get(
     try:
         with folder.locked(place, report.log) as unfinished:
             run = installation.Installation(place, unfinished, manifest.read_manifest(place), pins, report)
-            wanted = run.missing(files)
-            if wanted and any(each.is_url for each in sources):
-                _say(LICENCE)
-                if not (yes or cli.agreed("Download the weights?")):
-                    message = "nothing is downloaded"
-                    raise OverfeatError(message)
-            if wanted:
+            if wanted := run.missing(files):
+                if any(each.is_url for each in sources):
+                    _accept_licence(yes=yes)
                 run.obtain(sources, wanted)
     except KeyboardInterrupt:
         report.log("stopped; run this again to resume")
@@ -88,12 +85,20 @@ def _get(
     return 0
 
 
-def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *, named: bool) -> int:
+def _accept_licence(*, yes: bool) -> None:
+    _say(LICENCE)
+    if not (yes or cli.agreed("Download the weights?")):
+        message = "nothing is downloaded"
+        raise OverfeatError(message)
+
+
+def _verify(
+    place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]", pins: frozenset[str], *, named: bool
+) -> int:
     """Check what is installed, or what was named; print a line on stdout for each file that is intact."""
-    from overfeat_tools.download import manifest, verification
+    from overfeat_tools.download.verification import check
 
     output = cli.Output()
-    records = manifest.read_manifest(place)
     chosen = [file for file in files if named or file.name in records or (place / file.name).exists()]
     if not chosen:
         message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
@@ -101,7 +106,7 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
     status = 0
     for file in chosen:
         try:
-            digest = verification.check(place / file.name, file, records, pins)
+            digest = check(place / file.name, file, records, pins)
         except WeightsError as error:
             _say(str(error))
             status = error.exit_status
@@ -111,23 +116,24 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
     return status
 
 
-def _list(place: Path, files: "Sequence[WeightFile]") -> int:
+def _list(place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]") -> int:
     """Print what is installed, and where weights can be had."""
-    from overfeat_tools.download import manifest, sources
+    from overfeat_tools.download.sources import chosen_sources
     from overfeat_tools.results.output import table
 
     output = cli.Output()
-    records = manifest.read_manifest(place)
     rows = [("network", "file", "bytes", "sha256", "installed")]
     for file in files:
         path, record = place / file.name, records.get(file.name)
-        size = path.stat().st_size if path.is_file() else None
-        state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
-        wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
-        there = (str(size), record.sha256 if record else "-", state + wrong)
-        rows.append((file.network, str(path), *(("-", "-", "no") if size is None else there)))
-    known = [("source", "what it is")] + [(each.label, each.description) for each in sources.chosen_sources(None)]
-    _print(output, f"{table(rows)}\n{table(known)}")
+        if path.is_file():
+            size, digest = path.stat().st_size, record.sha256 if record else "-"
+            state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
+            wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
+            rows.append((file.network, str(path), str(size), digest, state + wrong))
+        else:
+            rows.append((file.network, str(path), "-", "-", "no"))
+    sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
+    _print(output, f"{table(rows)}\n{table(sources)}")
     return 0
 
 

@@ -36,12 +36,12 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[Path]:
         try:
             _lock(descriptor, lambda line: log(f"{folder}: {line}"))
             unfinished.mkdir(exist_ok=True)
+            _tidy(unfinished)
             yield unfinished
             shutil.rmtree(unfinished)
         finally:
+            _tidy(unfinished)
             with suppress(OSError):
-                for path in unfinished.glob(f"*{NEW}"):
-                    path.unlink()
                 unfinished.rmdir()  # unless there is a download to resume
             os.close(descriptor)
     except OSError as error:
@@ -59,6 +59,11 @@ def _lock(descriptor: int, log: Callable[[str], None]) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:  # some network file systems can't lock folders
         log("can't be locked; don't run of-download twice at a time here")
+
+
+def _tidy(unfinished: Path) -> None:
+    for path in unfinished.glob(f"*{NEW}"):
+        path.unlink()
 
 
 def install(path: Path, place: Path) -> None:

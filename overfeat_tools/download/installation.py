@@ -23,21 +23,7 @@ _SUBFOLDERS = ("", "data/default", "default")  # where the original kept them
 
 @dataclass
 class Installation:
-    """A run of of-download on a folder that is locked.
-
-    Parameters
-    ----------
-    folder, unfinished : Path
-        Where to install, and where to work.
-    records : dict of str to Record
-        What the manifest holds; kept up to date.
-    pins : set of str
-        The SHA-256 sums allowed, if any are given.
-    report : Reporter
-        Where to report to.
-    policy : RetryPolicy
-        When to give up on a server.
-    """
+    """A run of of-download on a folder that is locked; `records` are those of its manifest, and kept up to date."""
 
     folder: Path
     unfinished: Path
@@ -140,6 +126,7 @@ class Installation:
             self.report.log(f"{file.network}: installed {self.folder / file.name}, sha256 {digest}")
 
     def _unpack(self, archive: Path, files: Sequence[WeightFile]) -> dict[str, Path]:
+        require_space(self.unfinished, files)
         unpacked = {}
         with self.report.progress("unpacking", sum(file.size for file in files)) as advance:
             for file, group in itertools.groupby(read_archive(archive, files), itemgetter(0)):

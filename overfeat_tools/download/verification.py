@@ -23,18 +23,12 @@ _BLOCK = 1 << 17  # numbers; a unit may be dead, but so many zeros are a hole in
 
 
 def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: frozenset[str]) -> str:
-    """Check a file; give its SHA-256.
+    """Check a file against its size, the record of an earlier installation, and the sums in `pins`, if there are any.
 
-    Parameters
-    ----------
-    path : Path
-        Where it is.
-    file : WeightFile
-        What it should be.
-    records : mapping of str to Record
-        What was installed before, by file name: it must be the same again.
-    pins : set of str
-        If not empty: the sums that it may have.
+    Returns
+    -------
+    str
+        Its SHA-256.
 
     Raises
     ------
