@@ -326,7 +326,7 @@ def test_another_width_of_vectors_is_another_file(
 def no_home(monkeypatch: pytest.MonkeyPatch, _: Path) -> None:
     """Take the home folder away."""
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: (_ for _ in ()).throw(RuntimeError))
 
 
 def elsewhere(place: Callable[[Path], Path]) -> Callable[[pytest.MonkeyPatch, Path], None]:
