@@ -1,6 +1,5 @@
 """What the benchmarks run on: weights, pictures, photographs; all the same bytes every time."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from measure import ROOT
 
+from overfeat_tools import paths
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import weights_folder
 
@@ -20,8 +20,10 @@ _JPEG_QUALITY = 88
 
 def cache_folder() -> Path:
     """Give the folder for what is made once: models, photographs, programs."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "overfeat_tools" / "bench"
+    cache = paths.cache_folder("overfeat_tools")
+    if cache is None:
+        sys.exit("no home folder to keep the inputs in; set $HOME or $XDG_CACHE_HOME")
+    return cache / "bench"
 
 
 def weights(topology: Topology, folder: str | None) -> Path:

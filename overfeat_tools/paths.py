@@ -1,22 +1,35 @@
-"""Where the user's files are that the programs keep for themselves."""
+"""The user's own folders, and files that are written whole or not at all."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 
-def cache_folder() -> Path | None:
-    """Give the folder for what can be made anew: `$XDG_CACHE_HOME/overfeat`; None where there is no home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if cache.is_absolute():
-        return cache / "overfeat"
+def data_folder() -> Path | None:
+    """Give the user's data folder, `$XDG_DATA_HOME/overfeat` on Linux; None if there is no home folder."""
+    import platformdirs
+
+    return _absolute(platformdirs.user_data_path, "overfeat")
+
+
+def cache_folder(name: str = "overfeat") -> Path | None:
+    """Give the folder for what can be made again, `$XDG_CACHE_HOME/overfeat` on Linux; None if there is no home."""
+    import platformdirs
+
+    return _absolute(platformdirs.user_cache_path, name)
+
+
+def _absolute(find: Callable[[str], Path], name: str) -> Path | None:
+    # platformdirs ignores relative XDG variables, as the standard asks.  Without a home its versions differ: they raise
+    # an error, or give "~/...".
     try:
-        return Path.home() / ".cache" / "overfeat"
+        folder = find(name)
     except RuntimeError:
         return None
+    return folder if folder.is_absolute() else None
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file of which nobody ever sees a part; it is readable by this user only.
+    """Write a file of which nobody ever sees a part; only this user can read it.
 
     Raises
     ------

@@ -112,6 +112,7 @@ def recorded_picture(name: str) -> npt.NDArray[np.uint8]:
 def download_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what lies between a download test and its loopback server and temporary folder."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)  # so does this, for each client
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -16,26 +16,23 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from overfeat_tools.download.acquisition import Download
-from overfeat_tools.download.fetch import Patience
-from overfeat_tools.download.inspection import WeightFile
-from overfeat_tools.download.progress import Silence
-from overfeat_tools.download.sources import Source
-from overfeat_tools.download.store import Store
+from overfeat_tools.download.fetch import RetryPolicy
+from overfeat_tools.download.folder import locked
+from overfeat_tools.download.installation import Installation
+from overfeat_tools.download.manifest import read_manifest
+from overfeat_tools.download.progress import Reporter
+from overfeat_tools.download.sources import Source, WeightFile
 
 FAST = WeightFile("fast", "net_weight_0", [(32, 16, 9, 9), (64, 32, 3, 3)])
 ACCURATE = WeightFile("accurate", "net_weight_1", [(40, 16, 8, 8), (64, 40, 3, 3)])
 FILES = (FAST, ACCURATE)
-IMPATIENT = Patience(
-    tries=4, gain_bytes=1, first_pause_seconds=0.0, connect_seconds=20.0, read_seconds=20.0, stall_seconds=20.0,
-    stall_bytes=10,
-)  # fmt: skip
+IMPATIENT = RetryPolicy(attempts=4, progress_bytes=1, first_wait_seconds=0.0, read_timeout_seconds=20.0)
 _BLOCK = 16 << 10
 
 
@@ -216,14 +213,18 @@ def in_turn(*routes: Route) -> Route:
     return route
 
 
-def get(folder: Path, *places: str, files: tuple[WeightFile, ...] = FILES, **options: Any) -> list[str]:  # noqa: ANN401
-    """Run a download in this process; give the lines it told."""
-    told: list[str] = []
-    partly = options.pop("partly", False)
-    with Store(folder, told.append) as store:
-        run = Download(files, store, told.append, Silence(), **{"patience": IMPATIENT, **options})
-        run.obtain([Source(place, "a test") for place in places], run.missing(), partly=partly)
-    return told
+def get(
+    folder: Path, *places: str, files: Sequence[WeightFile] = FILES, pins: frozenset[str] = frozenset(),
+    policy: RetryPolicy = IMPATIENT,
+) -> list[str]:  # fmt: skip
+    """Run a download in this process; give the lines it logged."""
+    logged: list[str] = []
+    report = Reporter(logged.append)
+    with locked(folder, report.log) as unfinished:
+        run = Installation(folder, unfinished, read_manifest(folder), pins, report, policy)
+        if wanted := run.missing(files):
+            run.obtain([Source(place, "a test") for place in places], wanted)
+    return logged
 
 
 def installed(folder: Path) -> set[str]:
@@ -253,6 +254,9 @@ def listing(folder: Path) -> list[str]:
 def remains(folder: Path) -> list[str]:
     """Give the kinds of unfinished files."""
     return sorted({path.suffix for path in (folder / ".download").glob("*")})
+
+
+UNFINISHED = [".part", ".validator"]
 
 
 @contextlib.contextmanager

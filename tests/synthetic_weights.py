@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from overfeat_tools import paths
+
 # (K, C, size) of each convolution, written down here a second time on purpose.
 LAYOUTS = {
     "fast": [
@@ -39,8 +41,9 @@ def cache_folder() -> Path:
     """Give the folder that the weights are kept in."""
     if named := os.environ.get("OVERFEAT_TEST_CACHE"):
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "overfeat_tools" / "tests"
+    cache = paths.cache_folder("overfeat_tools")
+    assert cache, "no home folder; name a folder with $OVERFEAT_TEST_CACHE"
+    return cache / "tests"
 
 
 def ensure(network: str) -> Path:

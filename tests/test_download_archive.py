@@ -16,9 +16,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from overfeat_tools.download.inspection import Inspection
+from overfeat_tools.download.sources import WeightFile
+from overfeat_tools.download.verification import check
 from overfeat_tools.errors import OverfeatError, WeightsError
 from tests.loopback import FAST, FILES, get, installed, listing, tar_of, tgz, weights, zipped
 
@@ -66,7 +68,7 @@ def new_sparse() -> bytes:
         b"%d %s\n" % (len(record) + 4, record)
         for record in (b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.name=net_weight_0")
     )
-    pairs = b"1000000\n" + b"1\n" * 2_000_000
+    pairs = b"1000000\n" + b"%030d\n" % 1 * 100_000
     return pax(len(fields)) + fields.ljust(512, b"\0") + header("net_weight_0", 1 << 23) + pairs
 
 
@@ -98,14 +100,6 @@ def doubled_zip() -> bytes:
     return out.getvalue()
 
 
-def crowded_zip() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for number in range(12_000):
-            archive.writestr(f"{number}", b"")
-    return out.getvalue()
-
-
 HARMFUL = {
     "links to a file": special(tarfile.SYMTYPE, "/etc/passwd"),
     "hard links": special(tarfile.LNKTYPE, "../../etc/passwd"),
@@ -117,29 +111,24 @@ HARMFUL = {
     "names exchanged": tar_of({FIRST.name: weights(SECOND.name), SECOND.name: weights(FIRST.name)}),
     "huge size": header("net_weight_0", 1 << 40) + bytes(9000),
     "negative size": header("net_weight_0").replace(b"00000000000\0", b"\xff" * 12, 1) + bytes(1024),
-    "twice": tar_of({**RIGHT, "again/net_weight_0": weights("net_weight_0")}),
     "cut short": tar_of(RIGHT)[:300_000],
-    "bomb before": gzip.compress(header("zeros", 200 << 20))[:-8] and packed_zeros(300 << 20),
-    "bomb of a member": gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(200 << 20),
+    "bomb before": packed_zeros(96 << 20),
+    "bomb of a member": gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(96 << 20),
     "header of 8 GB": pax(1 << 33) + bytes(3 << 20),
     "header of 3 MB": pax(3 << 20) + b"9 a=b\n".ljust(3 << 20, b"x") + header("net_weight_0", FIRST.size),
     "long name of 3 MB": header("x", 3 << 20, tarfile.GNUTYPE_LONGNAME) + b"x" * (3 << 20) + header("y"),
     "headers for headers": (pax(10) + b"10 a=bcde\n".ljust(512, b"\0")) * 3000 + header("y"),
     "sparse": sparse_chain(),
     "newer sparse": new_sparse(),
-    "many members": b"".join(header(f"{number}") for number in range(12_000)) + tar_of(RIGHT),
+    "many members": b"".join(header(f"{number}") for number in range(4000)) + tar_of(RIGHT),
     "nothing": tar_of({}),
     "zip: wrong size": zip_with(set_fields(file_size=FIRST.size - 1)),
     "zip: grows": zip_with(set_fields(file_size=FIRST.size, compress_size=1 << 31)),
     "zip: encrypted": zip_with(set_fields(flag_bits=1)),
-    "zip: links": zip_with(set_fields(create_system=3, external_attr=0o120777 << 16)),
-    "zip: devices": zip_with(set_fields(create_system=3, external_attr=0o020777 << 16)),
     "zip: another method": zip_with(lambda _: None, zipfile.ZIP_LZMA),
     "zip: wrong checksum": zip_with(set_fields(CRC=1)),
     "zip: offset outside": zip_with(set_fields(header_offset=1 << 30)),
     "zip: overlapping": zip_with(set_fields(header_offset=0)),
-    "zip: twice": doubled_zip(),
-    "zip: many members": crowded_zip(),
     "zip: large table of contents": b"PK\3\4" + bytes(3 << 20)
     + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 3 << 20, 4, 0),
     "zip: cut short": zipped()[:-30],
@@ -181,6 +170,10 @@ HARMLESS = {
     "rubbish at the end": tar_of(RIGHT) + b"rubbish" * 1000,
     "padded gzip": tgz() + bytes(5000),
     "two gzip members": gzip.compress(tar_of(RIGHT)[:200_000]) + gzip.compress(tar_of(RIGHT)[200_000:]),
+    "twice": tar_of({**RIGHT, "again/net_weight_0": weights("net_weight_0")}),
+    "zip: links": zip_with(set_fields(create_system=3, external_attr=0o120777 << 16)),
+    "zip: devices": zip_with(set_fields(create_system=3, external_attr=0o020777 << 16)),
+    "zip: twice": doubled_zip(),
     "zip: climbing": zip_with(lambda _: None, folder="..\\../..\\"),
 }
 
@@ -221,43 +214,33 @@ def test_any_bytes_changed(tmp_path: Path, body: bytes) -> None:
             left.unlink()
 
 
-def test_inspection_does_not_depend_on_the_pieces() -> None:
-    body = weights(FAST.name)
-    chance = random.Random(5)  # noqa: S311
-    for _ in range(5):
-        inspection, at = Inspection(FAST, "it"), 0
-        while at < len(body):
-            step = chance.choice((1, 3, 4, 5, 1000, 40_001))
-            inspection.feed(body[at : at + step])
-            at += step
-        assert inspection.finish() == hashlib.sha256(body).hexdigest()
+BIG = WeightFile("big", "net_weight_0", [(512, 512, 1, 1), (8, 512, 1, 1)])
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda body: body[::-1], "kernels of convolution 1 are (far too large|not finite|of a spread)"),
+        (lambda body: body[::-1], "kernels of convolution 1 have .* (nan|inf|e)"),
         (lambda body: b"\0" + body[:-1], "kernels of convolution 1"),
-        (lambda body: bytes(len(body)), "zeros for"),
-        (lambda body: b"\1\0\0\0" * (len(body) // 4), "spread of"),
+        (lambda body: bytes(len(body)), "kernels of convolution 1 are zero"),
+        (lambda body: b"\1\0\0\0" * (len(body) // 4), "mean square of 0,"),
         (lambda body: b"<html>lo" * (len(body) // 8), "kernels of convolution 1"),
-        (lambda body: body[:8000] + b"\0\0\xc0\x7f" + body[8004:], "not finite"),
-        (lambda body: body[:-4] + b"\0\0\x80\x7f", "biases of convolution 2 are not finite"),
-        (lambda body: body[:-4] + b"\0\0\0\x7f", "biases of convolution 2 are far too large"),
-        (lambda body: body[:200_000] + bytes(len(body) - 200_000), "kernels of convolution 2 are zeros"),
-        (lambda body: body + b"\0", "more than"),
+        (lambda body: body[:8000] + b"\0\0\xc0\x7f" + body[8004:], "mean square of nan"),
+        (lambda body: body[:-4] + b"\0\0\x80\x7f", "biases of convolution 2 .* inf"),
+        (lambda body: body[:-4] + b"\0\0\0\x7f", "biases of convolution 2 have"),
+        (lambda body: body[:1000] + bytes(1 << 20) + body[1000 + (1 << 20) :], "kernels of convolution 1 are zero"),
+        (lambda body: body + b"\0", "expected"),
         (lambda body: body[:-1], "expected"),
     ],
 )
-def test_what_does_not_look_like_weights(
-    monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], reason: str
-) -> None:
-    monkeypatch.setattr("overfeat_tools.download.inspection._MOST_ZEROS", 1000)
-    monkeypatch.setattr("overfeat_tools.download.inspection._STEP", 300)
-    inspection = Inspection(FAST, "it")
-    with pytest.raises(WeightsError, match=reason):  # noqa: PT012 -- some are seen at the end only
-        inspection.feed(change(weights(FAST.name)))
-        inspection.finish()
+def test_what_does_not_look_like_weights(tmp_path: Path, change: Callable[[bytes], bytes], reason: str) -> None:
+    body = np.random.default_rng(1).normal(0, 0.02, BIG.size // 4).astype("<f4").tobytes()
+    path = tmp_path / BIG.name
+    path.write_bytes(body)
+    assert check(path, BIG, {}, frozenset()) == hashlib.sha256(body).hexdigest()
+    path.write_bytes(change(body))
+    with pytest.raises(WeightsError, match=reason):
+        check(path, BIG, {}, frozenset())
 
 
 @pytest.mark.parametrize("first", [b"<", b"\n<", b"\xef\xbb\xbf<", b" <!D"])

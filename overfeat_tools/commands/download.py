@@ -1,7 +1,8 @@
-"""of-download: get the weights, surely."""
+"""of-download: get the weights, check and install them."""
 
 import functools
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,16 @@ from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from overfeat_tools.download.inspection import WeightFile
+    from overfeat_tools.download.manifest import Record
+    from overfeat_tools.download.sources import Source, WeightFile
 
 PROGRAM = "of-download"
-NETWORKS = ("fast", "accurate")  # whose weights New York University published
 LICENCE = (
     "the weights are Copyright 2013 New York University, all rights reserved: free of charge for your internal "
     "research and evaluation only; not to be passed on or modified; without any warranty. "
-    "Their licence, https://github.com/sermanet/OverFeat/blob/master/LICENSE, counts as accepted by the download"
+    "By downloading them you accept their licence, https://github.com/sermanet/OverFeat/blob/master/LICENSE"
 )
+_SHA256_DIGITS = 64
 
 
 def download(
@@ -32,134 +34,115 @@ def download(
 ) -> int:
     """Get the weights of the networks, check and install them.
 
-    What is installed already is checked. A download that was cut off goes on where it stopped.
+    What is installed already is checked. A download that was cut off is resumed.
     """
     cli.started()
     pins = _pins(sums)
     if (listed and (verify or source is not None or pins)) or (verify and source is not None):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
+    from overfeat_tools.download import manifest, sources
     from overfeat_tools.networks.weights import weights_folder
 
-    place = weights_folder(None if folder is None else Path(folder))
-    files = known_files(networks)
+    place = weights_folder(folder)
+    files = sources.published_files(networks)
     if listed:
-        return _list(place, files)
+        return _list(place, files, manifest.read_manifest(place))
     if verify:
-        return _verify(place, files, pins, named=bool(networks), quiet=quiet)
-    _get(place, files, pins, source, named=bool(networks), yes=yes, quiet=quiet)
-    return 0
-
-
-def known_files(networks: Sequence[str] | None) -> "list[WeightFile]":
-    """Give the weight files of networks: of all, if none is named."""
-    from overfeat_tools.download.inspection import WeightFile
-    from overfeat_tools.networks.topology import TOPOLOGIES
-
-    for name in networks or ():
-        if name not in NETWORKS:
-            message = f"no weights of {name} are to be fetched, only those of {' and '.join(NETWORKS)}"
-            raise UsageError(message)
-    return [
-        WeightFile(topology.name, topology.weight_file, topology.kernel_shapes)
-        for topology in (TOPOLOGIES[name] for name in NETWORKS if not networks or name in networks)
-    ]
+        return _verify(place, files, manifest.read_manifest(place), pins, named=bool(networks))
+    return _get(place, files, pins, sources.chosen_sources(source), yes=yes, quiet=quiet)
 
 
 def _pins(sums: Sequence[str] | None) -> frozenset[str]:
     for each in sums or ():
-        if len(each) != 64 or set(each.lower()) - set("0123456789abcdef"):  # noqa: PLR2004 -- SHA-256 in hex
-            message = f"--sha256 {each}: 64 hexadecimal digits expected"
+        if len(each) != _SHA256_DIGITS or set(each.lower()) - set("0123456789abcdef"):
+            message = f"--sha256 {each}: {_SHA256_DIGITS} hexadecimal digits expected"
             raise UsageError(message)
     return frozenset(each.lower() for each in sums or ())
 
 
 def _get(
-    place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], source: str | None, *, named: bool, yes: bool,
+    place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], sources: "Sequence[Source]", *, yes: bool,
     quiet: bool,
-) -> None:  # fmt: skip
-    from overfeat_tools.download.acquisition import Download
-    from overfeat_tools.download.progress import choose
-    from overfeat_tools.download.sources import chosen_sources
-    from overfeat_tools.download.store import Store
+) -> int:  # fmt: skip
+    from overfeat_tools.download import folder, installation, manifest, progress
 
-    tell = _teller(quiet=quiet)
-    sources, given = chosen_sources(source)
-    with Store(place, tell) as store:
-        run = Download(files, store, tell, choose(tell, quiet=quiet), pins)
-        try:
-            wanted = run.missing()
-            if not wanted:
-                return
-            if any(each.remote for each in sources):
-                cli.say(PROGRAM, LICENCE)
-                if not (yes or cli.agreed("Download the weights?")):
-                    message = "nothing is downloaded"
-                    raise OverfeatError(message)
-            run.obtain(sources, wanted, partly=given and not named)
-        except KeyboardInterrupt:
-            tell("stopped; run this again to go on")
-            raise
+    report = (
+        progress.Reporter(lambda _: None)
+        if quiet
+        else progress.Reporter(_say, sys.stderr is not None and sys.stderr.isatty())
+    )
+    try:
+        with folder.locked(place, report.log) as unfinished:
+            run = installation.Installation(place, unfinished, manifest.read_manifest(place), pins, report)
+            if wanted := run.missing(files):
+                if any(each.is_url for each in sources):
+                    _accept_licence(yes=yes)
+                run.obtain(sources, wanted)
+    except KeyboardInterrupt:
+        report.log("stopped; run this again to resume")
+        raise
+    return 0
 
 
-def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *, named: bool, quiet: bool) -> int:
-    """Check what is installed, or what was named; a line on stdout for each that is well."""
-    from overfeat_tools.download import manifest
-    from overfeat_tools.download.acquisition import check
-    from overfeat_tools.download.progress import choose
+def _accept_licence(*, yes: bool) -> None:
+    _say(LICENCE)
+    if not (yes or cli.agreed("Download the weights?")):
+        message = "nothing is downloaded"
+        raise OverfeatError(message)
+
+
+def _verify(
+    place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]", pins: frozenset[str], *, named: bool
+) -> int:
+    """Check what is installed, or what was named; print a line on stdout for each file that is intact."""
+    from overfeat_tools.download.verification import check
 
     output = cli.Output()
-    tell = _teller(quiet=quiet)
-    records = manifest.read_manifest(place)
-    status = checked = 0
-    for file in files:
-        path = place / file.name
-        if not (named or path.exists() or file.name in records):
-            continue
-        checked += 1
+    chosen = [file for file in files if named or file.name in records or (place / file.name).exists()]
+    if not chosen:
+        message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
+        raise WeightsError(message)
+    status = 0
+    for file in chosen:
         try:
-            digest = check(path, file, records, pins, choose(tell, quiet=quiet))
+            digest = check(place / file.name, file, records, pins)
         except WeightsError as error:
-            cli.say(PROGRAM, str(error))
+            _say(str(error))
             status = error.exit_status
         else:
             known = "" if file.name in records else ", not recorded yet"
-            output.write(f"{file.network}: {path}: whole, sha256 {digest}{known}\n".encode(errors="surrogateescape"))
-            output.flush()
-    if not checked:
-        message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
-        raise WeightsError(message)
+            _print(output, f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n")
     return status
 
 
-def _list(place: Path, files: "Sequence[WeightFile]") -> int:
-    """Print what is installed, and where the weights may be had."""
-    from overfeat_tools.download import manifest
+def _list(place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]") -> int:
+    """Print what is installed, and where weights can be had."""
     from overfeat_tools.download.sources import chosen_sources
     from overfeat_tools.results.output import table
 
     output = cli.Output()
-    records = manifest.read_manifest(place)
     rows = [("network", "file", "bytes", "sha256", "installed")]
     for file in files:
         path, record = place / file.name, records.get(file.name)
-        if not path.is_file():
+        if path.is_file():
+            size, digest = path.stat().st_size, record.sha256 if record else "-"
+            state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
+            wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
+            rows.append((file.network, str(path), str(size), digest, state + wrong))
+        else:
             rows.append((file.network, str(path), "-", "-", "no"))
-            continue
-        size = path.stat().st_size
-        state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
-        wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
-        rows.append((file.network, str(path), str(size), record.sha256 if record else "-", state + wrong))
-    sources = [("source", "what it is")] + [(each.shown, each.what) for each in chosen_sources(None)[0]]
-    output.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
-    output.flush()
+    sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
+    _print(output, f"{table(rows)}\n{table(sources)}")
     return 0
 
 
-def _teller(*, quiet: bool) -> Callable[[str], None]:
-    return (lambda _: None) if quiet else functools.partial(cli.say, PROGRAM)
+def _print(output: cli.Output, text: str) -> None:
+    output.write(text.encode(errors="surrogateescape"))
+    output.flush()
 
 
+_say = functools.partial(cli.say, PROGRAM)
 main = cli.entry(PROGRAM, download)
 
 if __name__ == "__main__":

@@ -1,186 +1,148 @@
-"""Get one URL whole, however often the connection breaks.
+"""Fetch a URL completely, however often the connection breaks.
 
-The part that is there is gone on with, if the server says that the file is still the same (ETag
-or date) and the last bytes that are there come again.
+A part that is here already is resumed if the server says that the file is still the same (If-Range), and if the last
+bytes of the part come again.
 """
 
 import itertools
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from overfeat_tools.download.archive import HEAD_BYTES, guess
-from overfeat_tools.download.progress import Progress
-from overfeat_tools.download.store import Part
-from overfeat_tools.download.transport import Answer, CutError, RangeError, Transport, UnreachableError, shown
+import tenacity
+
+from overfeat_tools.download import transport
+from overfeat_tools.download.archive import file_of_size, kind_of
+from overfeat_tools.download.folder import require_space
+from overfeat_tools.download.progress import Reporter
+from overfeat_tools.download.sources import WeightFile
 from overfeat_tools.errors import DownloadError
 
-_OVERLAP = 4096
+_OVERLAP_BYTES = 4096
+_EXTRA_BYTES = 256 << 20  # an archive may hold this much besides, and twice the weights
 
 
 @dataclass(frozen=True)
-class Patience:
-    """When to try again, and when to give up.
+class RetryPolicy:
+    """When to try again, and when to give up."""
 
-    A try that brought `gain_bytes` is no failure.  `connect_tries` holds while there was no
-    connection at all: a name that doesn't exist should not be asked for long.  Fewer than
-    `stall_bytes` in `stall_seconds` are as good as a cut.
-    """
-
-    tries: int = 10
-    connect_tries: int = 2
-    gain_bytes: int = 1 << 20
-    first_pause_seconds: float = 1.0
-    longest_pause_seconds: float = 30.0
-    connect_seconds: float = 15.0
-    read_seconds: float = 30.0
-    stall_seconds: float = 60.0
-    stall_bytes: int = 60 << 10
-
-    def pause(self, tries: int, asked_seconds: float) -> float:
-        """Give the seconds to wait after so many failures."""
-        doubled = self.first_pause_seconds * 2.0 ** (tries - 1)
-        return min(max(doubled, asked_seconds), self.longest_pause_seconds)
+    attempts: int = 10  # in a row that may fail
+    connect_attempts: int = 2  # the same while nothing ever came: the server may not exist any more
+    progress_bytes: int = 1 << 20  # an attempt that brings so much is no failure
+    first_wait_seconds: float = 1.0  # it doubles with each failure
+    longest_wait_seconds: float = 30.0
+    read_timeout_seconds: float = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fetch:
-    """A URL to be fetched, and what there is to know about it.
+    """A URL, the file that it is fetched into, and what that is to give: whatever can't be this is refused.
 
-    `sizes` are the sizes that a bare file may have; `limit` the most bytes anything may have;
-    `room` is called with the bytes still to come (None: unknown) before anything is written.
+    The file gets its name when it is complete; before that, what is here of it has the suffix `.part`.
     """
 
     url: str
-    part: Part
-    sizes: frozenset[int]
-    limit: int
-    room: Callable[[int | None, int], None]
-    patience: Patience
-    tell: Callable[[str], None]
-    progress: Progress
+    path: Path
+    files: Sequence[WeightFile]
+    policy: RetryPolicy
+    report: Reporter
 
-    def run(self) -> bool:
-        """Fetch until the part is whole; say whether it was put together from several answers.
+    def run(self) -> None:
+        """Fetch what is missing.
 
         Raises
         ------
         DownloadError
-            It can't be had from here, or not now: what came is kept.
+            It can't be had, or not now: the part remains.
         OverfeatError
-            The disk is full, or can't be written.
+            There is no room for it.
         """
-        joined = self.part.size > 0
-        if self.part.complete:
-            return joined
-        if joined:
-            self.tell(f"going on after the {self.part.size / 1e6:.1f} MB that are here already")
-        tries, best, whole_only = 0, self.part.size, False
-        reached = False
-        with closing(Transport(self.patience.connect_seconds, self.patience.read_seconds)) as transport:
-            while True:
-                problem: DownloadError
-                wait = 0.0
-                try:
-                    self._once(transport, whole_only=whole_only)
-                except RangeError as error:
-                    problem, whole_only, reached = error, True, True
-                except CutError as error:
-                    problem, wait = error, error.wait_seconds
-                    reached = reached or not isinstance(error, UnreachableError)
-                else:
-                    return joined
-                finally:
-                    self.progress.end()
-                here = self.part.size
-                if here >= best + self.patience.gain_bytes:
-                    tries, best = 0, here
-                joined = joined or here > 0
-                tries += 1
-                if tries >= (self.patience.tries if reached or here else self.patience.connect_tries):
-                    message = f"{problem}; gave up after {tries} tries"
-                    raise DownloadError(message) from problem
-                pause = self.patience.pause(tries, wait)
-                self.tell(f"{problem}; {_amount(here, self.part.total)}; trying again in {pause:.0f} s")
-                time.sleep(pause)
+        self._part, self._validator = self.path.with_suffix(".part"), self.path.with_suffix(".validator")
+        self._most = 2 * sum(file.size for file in self.files) + _EXTRA_BYTES
+        self._furthest = self._here()
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(transport.TransientError), stop=self._is_last,
+            wait=tenacity.wait_exponential(self.policy.first_wait_seconds, max=self.policy.longest_wait_seconds),
+            before_sleep=self._log_retry,
+        )  # fmt: skip
+        try:
+            with transport.open_client(self.policy.read_timeout_seconds) as client:
+                while not self.path.exists():
+                    retrying(self._attempt, client)
+        except tenacity.RetryError as error:
+            last = error.last_attempt
+            message = f"{last.exception()}; gave up after {last.attempt_number} attempts"
+            raise DownloadError(message) from error
 
-    def _once(self, transport: Transport, *, whole_only: bool) -> None:
-        part = self.part
-        here = part.size
-        start = 0 if whole_only or here <= _OVERLAP else here - _OVERLAP
-        with transport.open(self.url, start, part.validator) as answer:
-            chunks = answer.chunks()
-            if answer.start:
-                head = _take(chunks, _OVERLAP)
-                if part.total not in (None, answer.total) or (
-                    len(head) >= _OVERLAP and head[:_OVERLAP] != part.tail(_OVERLAP)
-                ):
-                    message = "the file on the server has changed"
-                    raise RangeError(message)
-                head = head[_OVERLAP:]
-                part.total = answer.total
+    def _here(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _is_last(self, state: tenacity.RetryCallState) -> bool:
+        unreachable = state.outcome and isinstance(state.outcome.exception(), transport.UnreachableError)
+        most = self.policy.connect_attempts if unreachable and not self._here() else self.policy.attempts
+        return state.attempt_number >= most
+
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
+        problem = state.outcome and state.outcome.exception()
+        self.report.log(f"{problem}; {self._here()} bytes are here; trying again in {state.upcoming_sleep:.0f} s")
+
+    def _attempt(self, client: transport.Client) -> None:
+        """Request what is missing; a connection that broke after a good deal of progress is no failure."""
+        try:
+            self._request(client)
+        except transport.RangeError:
+            self._part.unlink()
+            raise
+        except transport.TransientError as error:
+            if self._here() < self._furthest + self.policy.progress_bytes:
+                raise
+            self._furthest = self._here()
+            self.report.log(f"{error}; resuming")
+
+    def _request(self, client: transport.Client) -> None:
+        here = self._here()
+        start = max(here - _OVERLAP_BYTES, 0)
+        validator = self._validator.read_text() if start and self._validator.exists() else ""
+        with transport.get(client, self.url, start, validator) as response:
+            head = next(response.chunks, b"")
+            if response.start:
+                self.report.log(f"resuming after the {here / 1e6:.1f} MB that are here already")
             else:
-                head = _take(chunks, HEAD_BYTES)
-                self._judge(answer, head)
-                if start:
-                    self.tell("the server can't go on, or has another file now: starting over")
-                part.begin(answer.total, answer.validator)
-                here = 0
-            self.room(None if answer.total is None else answer.total - here, here)
-            self._append(head, chunks)
-        if part.total is not None and part.size != part.total:
-            message = f"the answer ended early, {_amount(part.size, part.total)}"
-            raise CutError(message)
-        part.finish()
+                # Nothing is given up for what can't be the weights.
+                self._refuse_junk(head, response)
+                self._part.write_bytes(b"")
+                self._validator.write_text(response.validator)
+            require_space(self._part.parent, self.files, response.total, self._here())
+            self._write(itertools.chain([head], response.chunks), response)
+        if response.total not in (None, self._here()):
+            message = "the connection was closed early"
+            raise transport.TransientError(message)
+        self._part.replace(self.path)
+        self._validator.unlink()
 
-    def _judge(self, answer: Answer, head: bytes) -> None:
-        """Refuse what can't be the weights before the part that is there is given up for it."""
-        kind = guess(head)
-        if kind == "page":
-            message = "a web page came, not the weights"
-            raise DownloadError(message)
-        if not head:
-            message = "an empty answer came"
-            raise DownloadError(message)
-        if kind == "other archive" or (not kind and answer.total not in (None, *self.sizes)):
-            size = "" if answer.total is None else f" ({answer.total} bytes, {answer.content_type or 'of no type'})"
-            message = f"what came{size} is neither a tar, tgz or zip archive nor a weight file"
-            raise DownloadError(message)
-        if answer.total is not None and answer.total > self.limit:
-            message = f"what came has {answer.total} bytes: too many for the weights"
+    def _refuse_junk(self, head: bytes, response: transport.Response) -> None:
+        total, kind = response.total, response.content_type
+        known = kind_of(head) or file_of_size(total, self.files) or (total is None and not kind.startswith("text/"))
+        if not known or (total or 0) > self._most:
+            what = f"{kind or 'a file'} of {'unknown size' if total is None else f'{total} bytes'}"
+            message = f"what came, {what}, is neither a tar, tgz or zip archive nor a weight file"
             raise DownloadError(message)
 
-    def _append(self, head: bytes, chunks: Iterator[bytes]) -> None:
-        """Write what comes; what is written stays written."""
-        size = self.part.size
-        self.progress.begin(shown(self.url).rpartition("/")[2][-40:] or "download", self.part.total, size)
-        mark, deadline = size, time.monotonic() + self.patience.stall_seconds
-        with self.part.appending() as append:
-            for chunk in itertools.chain([head], chunks):
-                append(chunk)
-                size += len(chunk)
-                if size > self.limit:
-                    self.part.clear()
-                    message = f"more than {self.limit} bytes came: too many for the weights"
+    def _write(self, chunks: Iterable[bytes], response: transport.Response) -> None:
+        """Write what comes, after comparing it with what is here of it."""
+        with (
+            self.report.progress("downloading", response.total, response.start) as advance,
+            self._part.open("r+b") as part,
+        ):
+            part.seek(response.start)
+            for chunk in chunks:
+                known = part.read(len(chunk))
+                if not chunk.startswith(known):
+                    message = "the file on the server has changed"
+                    raise transport.RangeError(message)
+                part.write(chunk[len(known) :])
+                advance(len(chunk))
+                if part.tell() > self._most:
+                    self._part.unlink()
+                    message = f"more than {self._most} bytes came: too many for the weights"
                     raise DownloadError(message)
-                self.progress.reach(size)
-                if time.monotonic() > deadline:
-                    if size - mark < self.patience.stall_bytes:
-                        message = f"only {size - mark} bytes came in {self.patience.stall_seconds:.0f} s"
-                        raise CutError(message)
-                    mark, deadline = size, time.monotonic() + self.patience.stall_seconds
-
-
-def _take(chunks: Iterator[bytes], count: int) -> bytes:
-    """Take chunks until there are so many bytes, or no more."""
-    taken = b""
-    for chunk in chunks:
-        taken += chunk
-        if len(taken) >= count:
-            break
-    return taken
-
-
-def _amount(here: int, total: int | None) -> str:
-    return f"{here} of {total} bytes are here" if total is not None else f"{here} bytes are here"

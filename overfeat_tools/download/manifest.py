@@ -1,12 +1,14 @@
-"""The record beside the weights: what was installed, from where, and its SHA-256.
+"""The record beside the weights: what was installed, when, from where, and its SHA-256.
 
-It is written when a file is first installed; from then on a file that differs is refused.
+No checksum of the weights was ever published: the sum is recorded when a file is first installed, and from then on a
+file with another one is refused.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from overfeat_tools.download.folder import NEW, install
 from overfeat_tools.errors import WeightsError
 
 NAME = "manifest.json"
@@ -19,36 +21,32 @@ class Record:
     size: int
     sha256: str
     source: str
-    installed: str  # the day, as 2013-12-21
+    installed: str  # the day, as in 2013-12-21
 
 
 def read_manifest(folder: Path) -> dict[str, Record]:
-    """Read the records of a folder, by file name: none if there is no manifest.
+    """Read the records of a folder, by file name; there are none if it has no manifest.
 
     Raises
     ------
     WeightsError
-        It is there but can't be understood.
+        The manifest can't be read or understood.
     """
     path = folder / NAME
     try:
-        text = path.read_bytes()
+        return {name: Record(**fields) for name, fields in json.loads(path.read_bytes()).items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        message = f"{path}: {error.strerror}"
+        message = f"{path}: {(error.strerror or str(error)).lower()}"
         raise WeightsError(message) from error
-    try:
-        records = {name: Record(**fields) for name, fields in json.loads(text).items()}
-        for record in records.values():
-            if not (isinstance(record.size, int) and len(record.sha256) == len(bytes.fromhex(record.sha256)) * 2 == 64):  # noqa: PLR2004 -- SHA-256
-                raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{path}: not a manifest of of-download; delete it, and run of-download to make it anew"
+        message = f"{path}: not a manifest of of-download; delete it, and run of-download to make a new one"
         raise WeightsError(message) from error
-    return records
 
 
-def manifest_text(records: dict[str, Record]) -> bytes:
-    """Give the text of a manifest."""
-    return (json.dumps({name: asdict(record) for name, record in sorted(records.items())}, indent=1) + "\n").encode()
+def write_manifest(folder: Path, unfinished: Path, records: dict[str, Record]) -> None:
+    """Write the records of a folder, in one step."""
+    path = unfinished / f"{NAME}{NEW}"
+    path.write_text(json.dumps({name: asdict(record) for name, record in sorted(records.items())}, indent=1) + "\n")
+    install(path, folder / NAME)

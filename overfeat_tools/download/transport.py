@@ -1,173 +1,120 @@
-"""Bytes of a URL from an offset on: the one door to httpx.
+"""HTTP: the bytes of a URL from an offset on.  The one door to httpx.
 
-httpx knows the protocol, redirects, proxies and certificates.  Here its failures become two
-kinds: `CutError`, worth another try, and `DownloadError`, which another try won't cure.
+Its many errors become two kinds here: `TransientError`, which another attempt may cure, and `DownloadError`, which it
+won't.
 """
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from overfeat_tools import __version__
 from overfeat_tools.errors import DownloadError
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone in a moment
+_TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+_CONNECT_SECONDS = 15.0
 _MOST_REDIRECTS = 10
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_CHUNK_BYTES = 1 << 14  # less than this is lost when a connection breaks
+_MOST_DIGITS = 18
+Client = httpx.Client
 
 
-class CutError(DownloadError):
-    """The connection failed; `wait_seconds` is what the server asked for, if it did."""
-
-    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait_seconds = wait_seconds
+class TransientError(DownloadError):
+    """The attempt failed; another one may not."""
 
 
-class UnreachableError(CutError):
+class UnreachableError(TransientError):
     """There was no connection at all."""
 
 
-class RangeError(DownloadError):
-    """The server's answer to a request for the rest makes no sense: only a whole one will do."""
+class RangeError(TransientError):
+    """The rest of the file can't be had: another attempt must begin at its start."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a server began to send.
+class Response:
+    """What a server sends: the bytes of a file from `start` on.
 
-    `start` is the offset of the first byte, `total` the size of the whole if told, `validator`
-    what identifies this version of it (for If-Range), `content_type` lower case.
+    `total` is the size of the whole file, if known; `validator`, the ETag or date, identifies its version; the first of
+    the `chunks` is long enough to tell what the file is.
     """
 
     start: int
     total: int | None
-    validator: str | None
+    validator: str
     content_type: str
-    chunks: Callable[[], Iterator[bytes]]
+    chunks: Iterator[bytes]
 
 
-def shown(url: str) -> str:
-    """Give a URL for messages and records: without user name and password."""
+def open_client(read_timeout_seconds: float) -> httpx.Client:
+    """Open a client for several requests.  A context manager."""
+    # identity: an archive gains nothing from another compression, and a range of the result would be useless.
+    headers = {"User-Agent": f"overfeat_tools/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    timeout = httpx.Timeout(read_timeout_seconds, connect=_CONNECT_SECONDS)
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an address that makes no sense"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return httpx.Client(follow_redirects=True, max_redirects=_MOST_REDIRECTS, timeout=timeout, headers=headers)
+    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        message = f"proxy or certificates named by the environment can't be used: {_line(error)}"
+        raise DownloadError(message) from error
 
 
-class Transport:
-    """A client that is good for several requests.
+@contextmanager
+def get(client: httpx.Client, url: str, start: int, validator: str) -> Iterator[Response]:
+    """Request a file from `start` on, if its version is still that of the validator, and else the whole file.
 
-    Parameters
-    ----------
-    connect_seconds, read_seconds : float
-        How long to wait for a connection, and for each piece of the answer.
+    Raises
+    ------
+    TransientError, DownloadError
+        The request fails, or the transfer, while the block reads from it.
     """
-
-    def __init__(self, connect_seconds: float, read_seconds: float) -> None:
-        timeout = httpx.Timeout(read_seconds, connect=connect_seconds)
-        # identity: an archive gains nothing from being compressed again, and ranges of it would change meaning.
-        headers = {"User-Agent": f"overfeat_tools/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-        try:
-            self._client = httpx.Client(
-                follow_redirects=True, max_redirects=_MOST_REDIRECTS, timeout=timeout, headers=headers
-            )
-        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-            message = f"proxy or certificates named by the environment can't be used: {_line(error)}"
-            raise DownloadError(message) from error
-
-    def close(self) -> None:
-        """Drop the connections."""
-        self._client.close()
-
-    @contextlib.contextmanager
-    def open(self, url: str, start: int = 0, validator: str | None = None) -> Iterator[Answer]:
-        """Ask for a URL, from an offset on.
-
-        Parameters
-        ----------
-        url : str
-            http or https.
-        start : int
-            The first byte wanted.  A server may send the whole all the same: see the answer's `start`.
-        validator : str, optional
-            The ETag or date of the version that the bytes before `start` came from.
-
-        Raises
-        ------
-        CutError
-            It failed in a way that may pass.
-        RangeError
-            The part sent is not the part asked for.
-        DownloadError
-            It failed in a way that won't pass.
-        """
-        headers = {}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-            if validator:
-                headers["If-Range"] = validator
-        with _translated(), self._client.stream("GET", url, headers=headers) as response:
-            first, total = _extent(response, start)
-            yield Answer(
-                first, total, _validator(response), response.headers.get("Content-Type", "").lower(), response.iter_raw
-            )
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and validator:
+        headers["If-Range"] = validator
+    with _translated_errors(), client.stream("GET", url, headers=headers) as response:
+        tag, date, kind = (response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Type"))
+        validator = date if not tag or tag.startswith("W/") else tag  # a weak tag does not promise the same bytes
+        first = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        validator = validator if validator.isascii() else ""
+        yield Response(first, _total(response, start), validator, kind, response.iter_raw(_CHUNK_BYTES))
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn httpx's failures into ours."""
+def _total(response: httpx.Response, start: int) -> int | None:
+    """Give the size of the whole file, if known; refuse a response that is not what was asked for."""
+    status = response.status_code
+    if status == httpx.codes.OK:
+        return _number(response.headers.get("Content-Length", ""))
+    if status == httpx.codes.PARTIAL_CONTENT and start:
+        sent = response.headers.get("Content-Range", "").strip()
+        total = _number(sent.rpartition("/")[2])
+        if total is not None and sent == f"bytes {start}-{total - 1}/{total}":
+            return total
+        message = "the server sent another range than the one requested"
+        raise RangeError(message)
+    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+        message = "the file on the server is shorter than what is here already"
+        raise RangeError(message)
+    kind = TransientError if status in _TRANSIENT_STATUSES else DownloadError
+    raise kind(f"{status} {response.reason_phrase}".strip().lower())
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         message = f"can't connect: {_line(error)}"
         raise UnreachableError(message) from error
-    except httpx.TimeoutException as error:
-        message = "no answer in time"
-        raise CutError(message) from error
-    except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+    except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as error:
         message = f"the connection broke: {_line(error)}"
-        raise CutError(message) from error
-    except httpx.TooManyRedirects as error:
-        message = f"redirected more than {_MOST_REDIRECTS} times"
-        raise DownloadError(message) from error
+        raise TransientError(message) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
         raise DownloadError(_line(error)) from error
-
-
-def _extent(response: httpx.Response, start: int) -> tuple[int, int | None]:
-    """Give the offset of the first byte, and the size of the whole if known."""
-    status = response.status_code
-    if status == httpx.codes.OK:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isascii() and length.isdigit() else None
-    if status == httpx.codes.PARTIAL_CONTENT and start:
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if found and int(found[1]) == start and found[3] != "*" and int(found[2]) == int(found[3]) - 1:
-            return start, int(found[3])
-        message = "the server sent another part than the one asked for"
-        raise RangeError(message)
-    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        message = "the server has less than what is here already"
-        raise RangeError(message)
-    reason = f"{status} {response.reason_phrase}".strip().lower()
-    if status in _PASSING:
-        wait = response.headers.get("Retry-After", "")
-        raise CutError(reason, float(wait) if wait.isascii() and wait.isdigit() else 0.0)
-    raise DownloadError(reason)
-
-
-def _validator(response: httpx.Response) -> str | None:
-    tag: str = response.headers.get("ETag", "")
-    if tag and not tag.startswith("W/"):  # a weak tag doesn't promise the same bytes
-        return tag
-    modified: str = response.headers.get("Last-Modified", "")
-    return modified or None
 
 
 def _line(error: BaseException) -> str:

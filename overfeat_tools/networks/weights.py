@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.errors import WeightsError
+from overfeat_tools.errors import UsageError, WeightsError
+from overfeat_tools.paths import data_folder
 
 KernelShape = tuple[int, int, int, int]
 
@@ -20,30 +21,29 @@ PACKAGED = Path(__file__).with_name("data")
 """The folder of the weights that come with the package."""
 
 
-def weights_folder(folder: Path | None = None) -> Path:
-    """Give the folder that weights are looked for in.
+def weights_folder(named: str | Path | None = None) -> Path:
+    """Give the folder that holds the weights.
 
     Parameters
     ----------
-    folder : Path, optional
-        The folder asked for; else `$OVERFEAT_DATA`, else `overfeat` in the user's data folder.
+    named : str or Path, optional
+        The folder asked for; by default `$OVERFEAT_DATA` or, if that is not set, the user's data folder.
 
     Raises
     ------
+    UsageError
+        The name is empty.
     WeightsError
-        There is no such folder because the user has no home.
+        There is no default, because the user has no home folder.
     """
-    if folder is not None:
-        return folder
-    if named := os.environ.get("OVERFEAT_DATA"):
-        return Path(named)
-    if data := os.environ.get("XDG_DATA_HOME"):
-        return Path(data) / "overfeat"
-    try:
-        return Path.home() / ".local" / "share" / "overfeat"
-    except RuntimeError as error:
+    if named == "":
+        message = "-d: the name of a folder expected"
+        raise UsageError(message)
+    folder = named or os.environ.get("OVERFEAT_DATA") or data_folder()
+    if folder is None:
         message = "no home folder to look for weights in; name their folder with -d or $OVERFEAT_DATA"
-        raise WeightsError(message) from error
+        raise WeightsError(message)
+    return Path(folder)
 
 
 def file_bytes(shapes: Sequence[KernelShape]) -> int:

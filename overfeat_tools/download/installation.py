@@ -1,0 +1,144 @@
+"""From sources to installed weights: nothing is installed before it has been checked."""
+
+import datetime as dt
+import hashlib
+import itertools
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+
+from overfeat_tools.download.archive import file_of_size, read_archive
+from overfeat_tools.download.fetch import Fetch, RetryPolicy
+from overfeat_tools.download.folder import NEW, install, require_space
+from overfeat_tools.download.manifest import Record, write_manifest
+from overfeat_tools.download.progress import Reporter
+from overfeat_tools.download.sources import Source, WeightFile
+from overfeat_tools.download.verification import check
+from overfeat_tools.errors import DownloadError, UsageError, WeightsError
+
+_SUBFOLDERS = ("", "data/default", "default")  # where the original kept them
+
+
+@dataclass
+class Installation:
+    """A run of of-download on a folder that is locked; `records` are those of its manifest, and kept up to date."""
+
+    folder: Path
+    unfinished: Path
+    records: dict[str, Record]
+    pins: frozenset[str]
+    report: Reporter
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def missing(self, files: Sequence[WeightFile]) -> list[WeightFile]:
+        """Check what is installed, record what was put there by hand, and give the files that must be fetched."""
+        wanted = []
+        for file in files:
+            path = self.folder / file.name
+            try:
+                digest = check(path, file, self.records, self.pins)
+            except WeightsError as error:
+                if path.exists():
+                    self.report.log(f"{error}; fetching it again")
+                wanted.append(file)
+            else:
+                self._record(file, digest, "found installed")
+                self.report.log(f"{file.network}: {path} is installed and intact")
+        return wanted
+
+    def obtain(self, sources: Sequence[Source], wanted: Sequence[WeightFile]) -> None:
+        """Install files from the first source that has them all.
+
+        Raises
+        ------
+        DownloadError, WeightsError
+            The only source does not have them, or none of several.
+        OverfeatError
+            They can't be written.
+        """
+        require_space(self.unfinished, wanted, here=sum(path.stat().st_size for path in self.unfinished.iterdir()))
+        for source in sources:
+            self.report.log(f"trying {source.label} ({source.description})")
+            try:
+                (self._from_url if source.is_url else self._from_disk)(source, wanted)
+            except (DownloadError, WeightsError) as error:
+                message = f"{source.label}: {error}"
+                if len(sources) == 1:
+                    raise type(error)(message) from error
+                self.report.log(message)
+            else:
+                return
+        names = " and ".join(f"{file.name} ({file.size} bytes)" for file in wanted)
+        message = (
+            f"none of {len(sources)} sources gave {names}; if you can get them elsewhere, put them in {self.folder}, "
+            "or name their folder, an archive (tar, tgz or zip) or a URL with --from"
+        )
+        raise DownloadError(message)
+
+    def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
+        url = source.place
+        parts = [(url + file.name, [file]) for file in wanted] if url.endswith("/") else [(url, wanted)]
+        archives = []
+        for each, files in parts:
+            name = hashlib.sha256(each.encode(errors="surrogateescape")).hexdigest()[:16]
+            archives.append(self.unfinished / name)
+            Fetch(each, archives[-1], files, self.policy, self.report).run()
+        try:
+            self._install(archives, wanted, source.label)
+        except WeightsError:
+            for archive in archives:
+                archive.unlink()
+            raise
+
+    def _from_disk(self, source: Source, wanted: Sequence[WeightFile]) -> None:
+        place = Path(source.place)
+        archives, problem = [place], ""
+        try:
+            mode = place.stat().st_mode
+            if stat.S_ISDIR(mode):
+                choices = ((place / subfolder / file.name for subfolder in _SUBFOLDERS) for file in wanted)
+                archives = [path for path in (next(filter(Path.is_file, choice), None) for choice in choices) if path]
+            elif not stat.S_ISREG(mode):
+                problem = "neither a file nor a folder"
+        except OSError as error:
+            problem = (error.strerror or str(error)).lower()
+        if problem:
+            message = f"{place}: {problem}; a file, a folder or an http(s) URL expected"
+            raise UsageError(message)
+        self._install(archives, wanted, str(place.absolute()))
+
+    def _install(self, archives: Sequence[Path], wanted: Sequence[WeightFile], origin: str) -> None:
+        """Install the weight files in archives, and bare ones, when all of them are checked."""
+        found: dict[str, Path] = {}
+        for archive in archives:
+            bare = file_of_size(archive.stat().st_size, wanted) if archive.parent == self.unfinished else None
+            found |= {bare.name: archive} if bare else self._unpack(archive, wanted)
+        if missing := [file.name for file in wanted if file.name not in found]:
+            message = f"{' and '.join(missing)} not found; to get one file only, name its network"
+            raise WeightsError(message)
+        digests = [check(found[file.name], file, self.records, self.pins) for file in wanted]
+        for file in wanted:
+            install(found[file.name], self.folder / file.name)
+        for file, digest in zip(wanted, digests, strict=True):
+            self._record(file, digest, origin)
+            self.report.log(f"{file.network}: installed {self.folder / file.name}, sha256 {digest}")
+
+    def _unpack(self, archive: Path, files: Sequence[WeightFile]) -> dict[str, Path]:
+        require_space(self.unfinished, files)
+        unpacked = {}
+        with self.report.progress("unpacking", sum(file.size for file in files)) as advance:
+            for file, group in itertools.groupby(read_archive(archive, files), itemgetter(0)):
+                unpacked[file.name] = self.unfinished / f"{file.name}{NEW}"
+                with unpacked[file.name].open("wb") as out:
+                    for _, chunk in group:
+                        out.write(chunk)
+                        advance(len(chunk))
+        return unpacked
+
+    def _record(self, file: WeightFile, digest: str, origin: str) -> None:
+        if file.name not in self.records:
+            today = dt.datetime.now(dt.UTC).date().isoformat()
+            self.records[file.name] = Record(file.size, digest, origin, today)
+            write_manifest(self.folder, self.unfinished, self.records)
