@@ -1,4 +1,4 @@
-"""One run of a network in a process of its own, told as JSON: what starting takes, and what it needs.
+"""Run a network in a process of its own and report as JSON what starting takes, and how much time and memory it needs.
 
 child.py NETWORK FOLDER THREADS PICTURES HEIGHT WIDTH LAST ROUNDS
 """
@@ -13,14 +13,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyfftw  # noqa: F401 -- the engine imports it with its first Fourier plan
+import pyfftw  # noqa: F401 -- the engine imports it for its first array
 import threadpoolctl  # noqa: F401 -- and this with its first batch
+from subject import convolutions, open_network, warm_up
 
 import overfeat_tools.networks.classes
-import overfeat_tools.results.output  # noqa: F401 -- what of-classify imports
-from overfeat_tools.backend import CpuBackend
-from overfeat_tools.commands.session import memory_for_spectra
-from overfeat_tools.networks.network import Network
+import overfeat_tools.results.output  # noqa: F401 -- of-classify imports it
 from overfeat_tools.networks.topology import TOPOLOGIES
 
 imported = monotonic()
@@ -28,19 +26,18 @@ imported = monotonic()
 import statistics
 
 from measure import memory
-from subject import geometries, warm_up
 
 name, folder, *numbers = sys.argv[1:]
 threads, pictures, height, width, last, rounds = map(int, numbers)
-batch = np.random.default_rng(7).integers(0, 256, (pictures, height, width, 3), np.uint8).transpose(0, 3, 1, 2)
+topology = TOPOLOGIES[name]
+batch = np.random.default_rng(7).integers(0, 256, (pictures, height, width, 3), np.uint8)
 
 start = monotonic()
-backend = CpuBackend(threads)
-network = Network(TOPOLOGIES[name], Path(folder), backend, spectra_limit_bytes=memory_for_spectra(backend))
+network = open_network(topology, Path(folder) / topology.weight_file, threads)
 mapped = monotonic()
-for number, geometry in geometries(network, height, width).items():
+for number, one in convolutions(topology, height, width).items():
     if number <= last:
-        network.convolutions[number].choose(pictures, geometry)
+        network.convolutions[number].choose(pictures, one.geometry)
 planned = monotonic()
 warm = warm_up(network, batch, last)
 network.seconds = dict.fromkeys(network.seconds, 0.0)
@@ -59,7 +56,7 @@ report = {
     "warm_up_batches": warm.batches,
     "batch_seconds": statistics.median(times),
     "shares": {number: seconds / total for number, seconds in network.seconds.items() if seconds},
-    "ways": {number: next(reversed(convolution.used), "") for number, convolution in network.convolutions.items()},
+    "algorithms": {number: next(reversed(one.used), "") for number, one in network.convolutions.items()},
     "peak_bytes": memory()["VmHWM"],
 }
 print(json.dumps(report))

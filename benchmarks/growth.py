@@ -1,6 +1,6 @@
 """Measure how time and memory grow with the batch and the picture, and where the time goes.
 
-Run it as `python benchmarks/growth.py`; every figure comes from a fresh process.
+Run it as `python benchmarks/growth.py`; each row comes from a process of its own.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 import inputs
 import measure
 
-from overfeat_tools.networks.layers import Rectify
+from overfeat_tools.networks.network import steps
 from overfeat_tools.networks.topology import FAST, TOPOLOGIES, Topology
 
 HERE = Path(__file__).resolve().parent
@@ -33,7 +33,7 @@ class Children:
         self._folder, self._threads, self._rounds = folder, threads, rounds
 
     def run(self, topology: Topology, pictures: int, side: int, last: int, rounds: int | None = None) -> Report:
-        """Give one child's report, with the time that the interpreter took to start."""
+        """Return one child's report, with the time that the interpreter took to start."""
         weights = inputs.weights(topology, self._folder).parent
         numbers = self._threads, pictures, side, side, last, rounds or self._rounds
         print(f"{topology.name}: {pictures} pictures of {side}x{side}", file=sys.stderr, flush=True)
@@ -58,7 +58,7 @@ def sides(children: Children, most: int) -> Iterator[Report]:
 
 
 def start(children: Children, topology: Topology) -> Report:
-    """Take the time from nothing to the first answer apart."""
+    """Break down the time from nothing to the first answer."""
     runs = [children.run(topology, 1, topology.input_size, topology.last_layer, 1) for _ in range(_START_RUNS)]
     parts = [name for name in runs[0] if name.endswith("_seconds")]
     return {name: statistics.median(run[name] for run in runs) for name in parts}
@@ -114,7 +114,7 @@ def _tables(record: Report, topology: Topology) -> Iterator[str]:
     rows = [[*_grown(row, "side", "nanoseconds_a_pixel"), f"{row['batch_seconds']:.3f}"] for row in record["sides"]]
     yield from measure.markdown(heading, rows)
     chosen = [row for row in record["batches"] if row["pictures"] in (1, 32)]
-    heading = ["layer", "what", *(f"batch {row['pictures']}" for row in chosen), "way"]
+    heading = ["layer", "kind", *(f"batch {row['pictures']}" for row in chosen), "algorithm"]
     yield from measure.markdown(heading, list(_shares(chosen, topology)))
 
 
@@ -126,13 +126,13 @@ def _grown(row: Report, key: str, speed: str) -> list[str]:
 
 
 def _shares(rows: list[Report], topology: Topology) -> Iterator[list[str]]:
-    """Give each step's share of the time: a step is known by its last layer."""
-    for number in rows[-1]["shares"] if rows else ():
-        index = int(number)
-        rectified = isinstance(topology.layers[index], Rectify)
-        way = rows[-1]["ways"].get(str(index - rectified), "")
-        what = type(topology.layers[index - rectified]).__name__.lower()
-        yield [number, what, *(f"{row['shares'].get(number, 0.0):.1%}" for row in rows), way]
+    """Give each step's share of the time, under the number of its last layer."""
+    for step in steps(topology, topology.last_layer) if rows else ():
+        kinds = "+".join(type(topology.layers[number]).__name__.lower() for number in step)
+        algorithms = rows[-1]["algorithms"]
+        algorithm = next((algorithms[str(number)] for number in step if str(number) in algorithms), "")
+        last = str(step[-1])
+        yield [last, kinds, *(f"{row['shares'].get(last, 0.0):.1%}" for row in rows), algorithm]
 
 
 if __name__ == "__main__":

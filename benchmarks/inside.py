@@ -1,4 +1,4 @@
-"""What is measured within one process: the engine against ONNX Runtime, text against printf."""
+"""Measurements within one process: the engine against ONNX Runtime, text against printf."""
 
 import shutil
 import statistics
@@ -21,7 +21,7 @@ from overfeat_tools.results.output import map_text
 HERE = Path(__file__).resolve().parent
 _PEER_BATCHES = (1, 8, 32)
 
-# What was promised, for each network.
+# The targets, for each network.
 _SINGLE = {"fast": 1.0, "accurate": 1.5}
 _LARGE = {"fast": 2.0, "accurate": 3.0}
 
@@ -32,7 +32,7 @@ def bulk(bench: Bench, topology: Topology) -> Iterator[Row]:
     ours, theirs = _pictures(BULK, side, side)
     network, peer = subject.open_network(topology, bench.weights(topology), bench.threads), bench.peer(topology)
     details = warm_up(network, ours) | _compare(topology, network, ours, peer(theirs))
-    operations = 2.0 * subject.multiply_adds(network, side, side) * BULK
+    operations = 2.0 * subject.multiply_adds(topology, side, side) * BULK
 
     def in_batches(batch: int) -> Callable[[], object]:
         return lambda: peer.in_batches(theirs, batch)
@@ -84,7 +84,7 @@ def large(bench: Bench, topology: Topology) -> Iterator[Row]:
     ours, theirs = _pictures(1, height, width)
     network, peer = subject.open_network(topology, bench.weights(topology), bench.threads), bench.peer(topology, last)
     details = warm_up(network, ours, last)
-    features = network.run(ours, last)
+    features = _channels_first(network.run(ours, last))
     details["difference of the features"] = measure.check_same("features", features, peer(theirs)[0])
     samples = interleave({"ours": lambda: network.run(ours, last), "peer": lambda: peer(theirs)}, bench.rounds)
     work = f"{topology.name}, features of one picture {width}x{height}"
@@ -99,7 +99,7 @@ def text(bench: Bench, topology: Topology) -> Iterator[Row]:
         return
     side = topology.input_size
     network = subject.open_network(topology, bench.weights(topology), bench.threads)
-    maps = network.run(inputs.pictures(20, side, side).transpose(0, 3, 1, 2), 3)
+    maps = _channels_first(network.run(inputs.pictures(20, side, side), 3))
     with tempfile.TemporaryDirectory() as folder, Path("/dev/null").open("wb") as nowhere:
         program, values = Path(folder) / "print_map", Path(folder) / "values"
         subprocess.run([compiler, "-O2", "-o", program, HERE / "print_map.c"], check=True)
@@ -136,14 +136,21 @@ def text(bench: Bench, topology: Topology) -> Iterator[Row]:
 
 
 def _pictures(count: int, height: int, width: int) -> tuple[Array, Array]:
-    """Make pictures as each side likes them: bytes with the colours last in memory, and plain floats."""
-    made = inputs.pictures(count, height, width).transpose(0, 3, 1, 2)
-    return made, np.ascontiguousarray(made, np.float32)
+    """Make pictures as each side likes them: bytes (N, H, W, 3), and floats (N, 3, H, W)."""
+    made = inputs.pictures(count, height, width)
+    return made, _channels_first(made.astype(np.float32))
+
+
+def _channels_first(x: Array) -> Array:
+    """Copy an array (N, H, W, C) to (N, C, H, W), the peer's order."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
 def _compare(topology: Topology, network: Network, pictures: Array, theirs: list[Array]) -> dict[str, float]:
-    logits = network.run(pictures, topology.last_layer - 1)
+    softmax, logits = (
+        _channels_first(network.run(pictures, last)) for last in (topology.last_layer, topology.last_layer - 1)
+    )
     return {
-        "difference of the softmax": measure.check_same("softmax", network.run(pictures), theirs[0]),
+        "difference of the softmax": measure.check_same("softmax", softmax, theirs[0]),
         "of the logits": measure.check_same("logits", logits, theirs[1]),
     }

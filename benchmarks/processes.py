@@ -1,4 +1,4 @@
-"""What is measured on whole processes: of-classify on streams, one picture, photographs; its memory."""
+"""Measurements of whole processes: of-classify on streams, one picture, photographs; its memory."""
 
 import shutil
 import statistics
@@ -25,11 +25,11 @@ _MEMORY_GB = {"fast": 1.8, "accurate": 2.4}
 
 
 def stream(bench: Bench, topology: Topology) -> Iterator[Row]:
-    """of-classify, a whole process, against the bulk rate without one."""
+    """Compare of-classify, as a whole process, with the bulk rate inside one."""
     side = topology.input_size
     made = inputs.pictures(BULK, side, side)
     network = subject.open_network(topology, bench.weights(topology), bench.threads)
-    warm_up(network, made.transpose(0, 3, 1, 2))
+    warm_up(network, made)
     first: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stream.ppm"
@@ -40,7 +40,7 @@ def stream(bench: Bench, topology: Topology) -> Iterator[Row]:
             first.append(answers.first_seconds)
             return answers.seconds
 
-        samples = interleave({"ours": whole, "inside": lambda: network.run(made.transpose(0, 3, 1, 2))}, bench.rounds)
+        samples = interleave({"ours": whole, "inside": lambda: network.run(made)}, bench.rounds)
     yield Row(
         f"{topology.name}, of-classify < {bench.stream} pictures, whole process",
         rate(bench.stream, samples["ours"]),
@@ -50,7 +50,7 @@ def stream(bench: Bench, topology: Topology) -> Iterator[Row]:
         target=0.85,
         samples=samples,
     )
-    del first[0]  # belongs to the round that does not count
+    del first[0]  # of the round that does not count
     yield Row(
         f"{topology.name}, of-classify: time of the first answer",
         milliseconds(first),
@@ -64,7 +64,7 @@ def stream(bench: Bench, topology: Topology) -> Iterator[Row]:
 
 
 def start(bench: Bench, topology: Topology) -> Iterator[Row]:
-    """One picture, a whole process, against the least program that does it with ONNX Runtime."""
+    """Classify one picture in a whole process, against the smallest program that does it with ONNX Runtime."""
     side = topology.input_size
     model = ensure_model(topology, bench.weights(topology), inputs.cache_folder())
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def start(bench: Bench, topology: Topology) -> Iterator[Row]:
 
 
 def photographs(bench: Bench, topology: Topology) -> Iterator[Row]:
-    """JPEG files of a camera's size, against ImageMagick shrinking them for us."""
+    """Classify JPEG files of a camera's size, against ImageMagick shrinking them for us."""
     convert = _image_magick()
     if convert is None:
         skip("photographs: there is no ImageMagick here")

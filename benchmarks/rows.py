@@ -83,7 +83,7 @@ def milliseconds(seconds: list[float]) -> str:
 def warm_up(network: Network, pictures: Array, last: int | None = None) -> dict[str, float]:
     """Warm a network up; tell what that took."""
     warm = subject.warm_up(network, pictures, last)
-    return {"seconds of the first batch": warm.first_seconds, "batches until the ways settled": warm.batches}
+    return {"seconds of the first batch": warm.first_seconds, "batches until the algorithms settled": warm.batches}
 
 
 def against_onnx(work: str, samples: measure.Samples, target: float, details: dict[str, float] | None = None) -> Row:

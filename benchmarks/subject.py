@@ -1,29 +1,36 @@
-"""Our side: a network in this process, warmed up until it no longer changes its mind."""
+"""Our side: a network in this process, warmed up until its choice of algorithms no longer changes."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.commands.session import memory_for_spectra
+from overfeat_tools.commands.session import memory_for_packed_weights
 from overfeat_tools.convolution import Geometry
-from overfeat_tools.networks.layers import Pad
-from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.layers import Convolve, Pad
+from overfeat_tools.networks.network import Network, epilogue_of, steps
 from overfeat_tools.networks.topology import CHANNELS, Topology
 
 Array = npt.NDArray[Any]
 
-# So long may spectra go on paying for themselves; what is not bought then is not worth it.
-_MOST_BATCHES = 5000
+# Packed weights that have not paid for themselves after so many batches never will.
+_MAX_BATCHES = 5000
+
+
+class Convolved(NamedTuple):
+    """The sizes of a convolution in a network, what its pool drops left out, and the size of that pool."""
+
+    geometry: Geometry
+    pool_size: int
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """The first batch's time, and how many batches pass before the ways stop changing."""
+    """The time of the first batch, and the number of batches until the algorithms stopped changing."""
 
     first_seconds: float
     batches: int
@@ -32,58 +39,60 @@ class WarmUp:
 def open_network(topology: Topology, weights: Path, threads: int) -> Network:
     """Open a network as the commands do."""
     backend = CpuBackend(threads)
-    return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_spectra(backend))
+    limit_bytes = memory_for_packed_weights(backend)
+    return Network(topology, weights.parent, backend, packed_limit_bytes=limit_bytes)
 
 
-def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]:
-    """Give the sizes of each convolution for one picture size, by layer, as the network asks for it: what is pooled."""
-    layers = network.topology.layers
-    shapes = [(CHANNELS, height, width), *network.topology.shapes(height, width)]
-    squares = {
-        number: ending(network.topology, step)[1]
-        for step in steps(network.topology, network.topology.last_layer)
-        for number in step
-    }
-    return {
-        number: convolution.geometry(*shapes[number - isinstance(layers[number - 1], Pad)][1:], squares[number])
-        for number, convolution in network.convolutions.items()
-    }
+def convolutions(topology: Topology, height: int, width: int) -> dict[int, Convolved]:
+    """List the convolutions that a network computes for one picture size, by layer."""
+    inputs = [(CHANNELS, height, width), *topology.shapes(height, width)]
+    kernels = iter(topology.kernel_shapes)
+    found = {}
+    for step in steps(topology, topology.last_layer):
+        layers = {number: topology.layers[number] for number in step}
+        padding = sum(layer.width for layer in layers.values() if isinstance(layer, Pad))
+        for number, layer in layers.items():
+            if isinstance(layer, Convolve):
+                count, channels, *size = next(kernels)
+                geometry = Geometry(channels, *inputs[step[0]][1:], count, *size, layer.stride, padding)
+                _, pool_size = epilogue_of(topology, step)
+                found[number] = Convolved(geometry.cropped(pool_size), pool_size)
+    return found
 
 
-def multiply_adds(network: Network, height: int, width: int) -> int:
+def multiply_adds(topology: Topology, height: int, width: int) -> int:
     """Count those of the direct convolutions of one picture."""
-    shapes = network.topology.shapes(height, width)
-    return sum(
-        convolution.weight.size * math.prod(shapes[number][1:]) for number, convolution in network.convolutions.items()
-    )
+    shapes = topology.shapes(height, width)
+    numbers = (number for number, layer in enumerate(topology.layers) if isinstance(layer, Convolve))
+    pairs = zip(numbers, topology.kernel_shapes, strict=True)
+    return sum(math.prod(kernel) * math.prod(shapes[number][1:]) for number, kernel in pairs)
 
 
 def warm_up(network: Network, pictures: Array, last: int | None = None) -> WarmUp:
-    """Run a batch until no convolution would choose another way, however often it came.
+    """Run a batch until no convolution would choose another algorithm, however often the batch came.
 
-    A convolution buys its spectra when doing without has cost as much, perhaps after hundreds of
-    batches.  Asking it to choose counts as a batch to it, so those batches need not be run: only
-    where a choice changes is one run, which makes the spectra.
+    Weights are packed once going without has cost as much as packing, perhaps after hundreds of batches.  Those need
+    not be run: to the ledger, asking for a choice counts as a batch.  Only where a choice changes is one run, which
+    packs the weights.
     """
     start = perf_counter()
     network.run(pictures, last)
     first_seconds = perf_counter() - start
     batches = changed = 1
-    sizes = {
-        number: geometry
-        for number, geometry in geometries(network, *pictures.shape[2:]).items()
-        if last is None or number <= last
-    }
-    ways = _choices(network, sizes, len(pictures))
-    while batches - changed < _MOST_BATCHES:
+    chosen = _choices(network, pictures, last)
+    while batches - changed < _MAX_BATCHES:
         batches += 1
-        chosen = _choices(network, sizes, len(pictures))
-        if chosen != ways:
+        now = _choices(network, pictures, last)
+        if now != chosen:
             network.run(pictures, last)
-            changed, ways = batches, chosen
+            changed, chosen = batches, now
     network.run(pictures, last)
     return WarmUp(first_seconds, changed)
 
 
-def _choices(network: Network, sizes: dict[int, Geometry], pictures: int) -> list[str]:
-    return [str(network.convolutions[number].choose(pictures, geometry)) for number, geometry in sizes.items()]
+def _choices(network: Network, pictures: Array, last: int | None) -> list[str]:
+    return [
+        str(network.convolutions[number].choose(len(pictures), one.geometry))
+        for number, one in convolutions(network.topology, *pictures.shape[1:3]).items()
+        if last is None or number <= last
+    ]
