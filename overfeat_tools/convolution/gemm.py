@@ -27,7 +27,7 @@ _PATCH_BYTES = 16 << 20
 _SMALL_WEIGHT_BYTES = 1 << 20
 
 # Products summed up at a time: rounding grows with the length of a sum.  More in a product of one row, which is bound
-# by reading the weights in long stretches.
+# by reading the weights without a break.
 _TERMS = 512
 _TERMS_OF_ONE_ROW = 2048
 

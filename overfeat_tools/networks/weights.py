@@ -4,6 +4,7 @@ A file is little-endian float32 with no header: for each convolution in order it
 (K, C, kh, kw), then its biases (K,).  The size is all there is to check.
 """
 
+import errno
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.errors import UsageError, WeightsError
+from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 from overfeat_tools.paths import data_folder
 
 KernelShape = tuple[int, int, int, int]
@@ -72,6 +73,8 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
     ------
     WeightsError
         The file is missing, can't be read or has the wrong size.
+    OverfeatError
+        There is not enough memory to map it.
     """
     expected = file_bytes(shapes)
     cure = f"get it with `of-download {network}`"
@@ -91,6 +94,9 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
         )
         raise WeightsError(message) from error
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            message = f"{path}: not enough memory to map {expected} bytes"
+            raise OverfeatError(message) from error
         message = f"{path}: {(error.strerror or str(error)).lower()}; {cure}, or name their folder with -d"
         raise WeightsError(message) from error
     return list(_walk(numbers.view(np.ndarray), shapes))
