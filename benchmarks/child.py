@@ -17,9 +17,9 @@ import pyfftw  # noqa: F401 -- the engine imports it with its first Fourier plan
 import threadpoolctl  # noqa: F401 -- and this with its first batch
 
 import overfeat_tools.networks.classes
-import overfeat_tools.results.output  # noqa: F401 -- what of-classify imports
+import overfeat_tools.results.ranking  # noqa: F401 -- what of-classify imports
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.commands.session import memory_for_spectra
+from overfeat_tools.commands.run import memory_for_packed_weights
 from overfeat_tools.networks.network import TOPOLOGIES, Network
 
 imported = monotonic()
@@ -35,7 +35,7 @@ batch = np.random.default_rng(7).integers(0, 256, (pictures, height, width, 3), 
 
 start = monotonic()
 backend = CpuBackend(threads)
-network = Network(TOPOLOGIES[name], Path(folder), backend, spectra_limit_bytes=memory_for_spectra(backend))
+network = Network(TOPOLOGIES[name], Path(folder), backend, spectra_limit_bytes=memory_for_packed_weights(backend))
 mapped = monotonic()
 for number, geometry in geometries(network, height, width).items():
     if number <= last:

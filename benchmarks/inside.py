@@ -15,7 +15,7 @@ from measure import Array, interleave, median_ratio
 from rows import BULK, Bench, Row, against_onnx, milliseconds, rate, skip, warm_up
 
 from overfeat_tools.networks.network import Network, Topology
-from overfeat_tools.results.output import map_text
+from overfeat_tools.results.maps import map_text
 
 HERE = Path(__file__).resolve().parent
 _PEER_BATCHES = (1, 8, 32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.commands.session import memory_for_spectra
+from overfeat_tools.commands.run import memory_for_packed_weights
 from overfeat_tools.convolution import Geometry
 from overfeat_tools.networks.layers import Pad
 from overfeat_tools.networks.network import CHANNELS, Network, Topology, ending, steps
@@ -31,7 +31,7 @@ class WarmUp:
 def open_network(topology: Topology, weights: Path, threads: int) -> Network:
     """Open a network as the commands do."""
     backend = CpuBackend(threads)
-    return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_spectra(backend))
+    return Network(topology, weights.parent, backend, spectra_limit_bytes=memory_for_packed_weights(backend))
 
 
 def geometries(network: Network, height: int, width: int) -> dict[int, Geometry]:

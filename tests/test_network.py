@@ -18,7 +18,8 @@ from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.network import ACCURATE, FAST, SPECTRA_LIMIT_BYTES, Network, Topology, describe, steps
 from overfeat_tools.networks.weights import file_bytes
-from overfeat_tools.results.output import map_text, rank
+from overfeat_tools.results.maps import map_text
+from overfeat_tools.results.ranking import rank
 from tests import reference, synthetic_weights
 from tests.conftest import REFERENCE_DATA, recorded_picture
 

@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
@@ -20,34 +21,134 @@ LICENCE = (
 )
 
 
-def download(
-    networks: cli.Networks = None,
-    source: cli.WeightSource = None,
-    listed: cli.ListInstalled = False,  # noqa: FBT002 -- an option, never positional
-    verify: cli.Verify = False,  # noqa: FBT002
-    sums: cli.Sha256 = None,
-    yes: cli.Yes = False,  # noqa: FBT002
-    quiet: cli.Quiet = False,  # noqa: FBT002
-    folder: cli.Folder = None,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """The options of of-download."""
+
+    networks: Annotated[
+        list[str] | None,
+        cli.Argument("NET", help="fast, accurate, or both. [default: both]"),
+    ] = None
+    source: Annotated[
+        str | None,
+        cli.Option(
+            "--from", metavar="FILE|DIR|URL",
+            help="An archive or weight file, a folder, or another server. [default: $OVERFEAT_URL, else those known]",
+            manual="""
+            Take the weights from here, and nowhere else.
+            .Ar FILE
+            is an archive (tar, tgz or zip) with the weight files anywhere inside it, or a weight file itself, which is
+            recognised by its size.
+            .Ar DIR
+            is a folder with the weight files in it, or in
+            .Pa data/default
+            below it, where the original program kept them.
+            .Ar URL
+            (http or https) is the address of such a file; if it ends with a slash, of a folder with
+            .Pa net_weight_0
+            and
+            .Pa net_weight_1 .
+            If no
+            .Ar NET
+            is named, a source that has only one of the two files is enough.
+            """,
+        ),
+    ] = None  # fmt: skip
+    listed: Annotated[
+        bool,
+        cli.Option(
+            "--list",
+            help="Show what is installed, and the sources known.",
+            manual="""
+            Print what is installed, with its size, SHA-256, date and origin, and the known sources.
+            """,
+        ),
+    ] = False
+    verify: Annotated[
+        bool,
+        cli.Option(
+            "--verify",
+            help="Check what is installed; fetch nothing.",
+            manual="""
+            Check the weights that are installed, or those of the networks named, as they are checked when they are
+            installed, and print a line for each file that is intact.
+            Nothing is fetched or written.
+            """,
+        ),
+    ] = False
+    sums: Annotated[
+        list[str] | None,
+        cli.Option(
+            "--sha256", metavar="HEX",
+            help="Accept only weight files with this sum; may be repeated.",
+            manual="""
+            Accept only weight files with this SHA-256.
+            The option may be repeated; a file must then match one of the sums.
+            They are the sums of the weight files, as
+            .Fl -list
+            prints them, and not the sum of an archive.
+            """,
+        ),
+    ] = None  # fmt: skip
+    yes: Annotated[
+        bool,
+        cli.Option(
+            "--yes",
+            help="Accept the licence without asking.",
+            manual="""
+            Accept the licence without asking.
+            """,
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        cli.Option(
+            "-q", "--quiet",
+            help="Show errors only, and the licence.",
+            manual="""
+            Print nothing but errors and the licence.
+            """,
+        ),
+    ] = False  # fmt: skip
+    folder: Annotated[
+        str | None,
+        cli.Option(
+            "-d", metavar="DIR",
+            help="Folder to install in. [default: $OVERFEAT_DATA, else the user's data folder]",
+            manual="""
+            Install the weights in the folder
+            .Ar DIR ,
+            which is made if it does not exist.
+            The default is
+            .Ev $OVERFEAT_DATA
+            or, if that is not set, the user's data folder.
+            """,
+        ),
+    ] = None  # fmt: skip
+    version: cli.Version = False
+
+
+def download(options: Options) -> int:
     """Get the weights of the networks, check and install them.
 
     What is installed already is checked. A download that was cut off goes on where it stopped.
     """
     cli.started()
-    pins = _pins(sums)
-    if (listed and (verify or source is not None or pins)) or (verify and source is not None):
+    pins = _pins(options.sums)
+    given = options.source is not None
+    if (options.listed and (options.verify or given or pins)) or (options.verify and given):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
     from overfeat_tools.networks.weights import weights_folder
 
-    place = weights_folder(None if folder is None else Path(folder))
-    files = known_files(networks)
-    if listed:
+    place = weights_folder(None if options.folder is None else Path(options.folder))
+    files = known_files(options.networks)
+    named = bool(options.networks)
+    if options.listed:
         return _list(place, files)
-    if verify:
-        return _verify(place, files, pins, named=bool(networks), quiet=quiet)
-    _get(place, files, pins, source, named=bool(networks), yes=yes, quiet=quiet)
+    if options.verify:
+        return _verify(place, files, pins, named=named, quiet=options.quiet)
+    _get(place, files, pins, options.source, named=named, yes=options.yes, quiet=options.quiet)
     return 0
 
 
@@ -125,7 +226,6 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
         else:
             known = "" if file.name in records else ", not recorded yet"
             output.write(f"{file.network}: {path}: whole, sha256 {digest}{known}\n".encode(errors="surrogateescape"))
-            output.flush()
     if not checked:
         message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
         raise WeightsError(message)
@@ -136,7 +236,7 @@ def _list(place: Path, files: "Sequence[WeightFile]") -> int:
     """Print what is installed, and where the weights may be had."""
     from overfeat_tools.download import manifest
     from overfeat_tools.download.sources import chosen_sources
-    from overfeat_tools.results.output import table
+    from overfeat_tools.results.table import table
 
     output = cli.Output()
     records = manifest.read_manifest(place)
@@ -152,7 +252,6 @@ def _list(place: Path, files: "Sequence[WeightFile]") -> int:
         rows.append((file.network, str(path), str(size), record.sha256 if record else "-", state + wrong))
     sources = [("source", "what it is")] + [(each.shown, each.what) for each in chosen_sources(None)[0]]
     output.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
-    output.flush()
     return 0
 
 
@@ -160,7 +259,7 @@ def _teller(*, quiet: bool) -> Callable[[str], None]:
     return (lambda _: None) if quiet else functools.partial(cli.say, PROGRAM)
 
 
-main = cli.entry(PROGRAM, download)
+main = cli.program(PROGRAM, download, Options)
 
 if __name__ == "__main__":
     main()
