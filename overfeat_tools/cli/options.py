@@ -25,7 +25,7 @@ class Option(OptionInfo):
     help : str
         Its line in the help.
     manual : str
-        Its paragraph in the manual page, in the language of mdoc(7).
+        Its paragraph in the manual page, in the language of mdoc(7), where {default}, {min} and {max} stand for values.
     **settings
         What else `typer.Option` takes.
     """
@@ -105,7 +105,7 @@ MapFormat = Annotated[
         The format of the output; see
         .Sx OUTPUT .
         The default is
-        .Cm text .
+        .Cm {default} .
         """,
     ),
 ]
@@ -119,7 +119,7 @@ class NetworkOptions:
         Literal["tiny", "fast", "accurate"] | None,
         Option(
             "--net",
-            help="Network. [default: fast]",
+            help="Network to run. [default: fast]",
             manual="""
             The network to run.
             The default is
@@ -151,7 +151,7 @@ class NetworkOptions:
             manual="""
             Where to compute.
             The default,
-            .Cm auto ,
+            .Cm {default} ,
             uses an NVIDIA graphics card if cupy is installed and finds one that works, and the processor otherwise.
             If
             .Cm cuda
@@ -167,11 +167,11 @@ class NetworkOptions:
         int | None,
         Option(
             "--threads", metavar="N", min=1, max=1024,
-            help="Threads. [default: all processors]",
+            help="Number of threads. [default: all processors]",
             manual="""
             Compute on
             .Ar N
-            threads, from 1 to 1024.
+            threads, from {min} to {max}.
             The default is one for each processor that the program may run on.
             """,
         ),
@@ -180,12 +180,12 @@ class NetworkOptions:
         int,
         Option(
             "--batch", metavar="N", min=1, max=4096,
-            help="Most pictures computed at a time.",
+            help="Compute at most N pictures at a time.",
             manual="""
             Compute at most
             .Ar N
-            pictures at a time, from 1 to 4096.
-            The default is 64.
+            pictures at a time, from {min} to {max}.
+            The default is {default}.
             Large batches are faster and need more memory.
             This is only a limit: no picture ever waits for others to arrive.
             """,
@@ -195,11 +195,11 @@ class NetworkOptions:
         Literal["auto", "gemm", "fft", "cook-toom"],
         Option(
             "--method",
-            help="How to convolve.",
+            help="How to compute convolutions.",
             manual="""
             How to compute the convolutions.
             The default,
-            .Cm auto ,
+            .Cm {default} ,
             chooses the fastest method for every layer and batch.
             Any other method is used for the layers it can compute:
             .Cm fft
@@ -232,7 +232,7 @@ class NetworkOptions:
         bool,
         Option(
             "-v", "--verbose",
-            help="Tell on stderr what was planned, and the time taken.",
+            help="Report methods and times on stderr.",
             manual="""
             At the end, report on standard error: the network, the device and the number of threads; the pictures
             answered, the pictures that failed and the batches they were computed in; the time spent on reading,

@@ -20,7 +20,7 @@ class Options(cli.NetworkOptions):
             Print the
             .Ar N
             most probable classes of each picture.
-            The default is 5.
+            The default is {default}.
             If there are fewer than
             .Ar N
             classes, all of them are printed.
@@ -37,7 +37,7 @@ class Options(cli.NetworkOptions):
             The format of the output; see
             .Sx OUTPUT .
             The default is
-            .Cm text .
+            .Cm {default} .
             """,
         ),
     ] = "text"

@@ -16,7 +16,7 @@ class Options(cli.NetworkOptions):
         int | None,
         cli.Option(
             "-L", metavar="N", min=0,
-            help="The layer to print.",
+            help="Layer to print.",
             manual="""
             Print layer
             .Ar N :
