@@ -16,7 +16,7 @@ from overfeat_tools.cli.options import (
     whole_number,
 )
 from overfeat_tools.cli.program import program, started
-from overfeat_tools.cli.streams import Output, agreed, input_files, say
+from overfeat_tools.cli.streams import agreed, input_files, say, write
 
 __all__ = [
     "Argument",
@@ -25,7 +25,6 @@ __all__ = [
     "MapFormat",
     "NetworkOptions",
     "Option",
-    "Output",
     "Version",
     "agreed",
     "input_files",
@@ -33,4 +32,5 @@ __all__ = [
     "say",
     "started",
     "whole_number",
+    "write",
 ]

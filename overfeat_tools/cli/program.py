@@ -14,7 +14,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from overfeat_tools.cli.streams import NothingToDoError, Output, close_output, say, show, take_stderr
+from overfeat_tools.cli.streams import NothingToDoError, close_output, say, show, take_stderr, write
 from overfeat_tools.errors import OverfeatError, UsageError
 
 Options = TypeVar("Options")
@@ -47,6 +47,8 @@ def program(name: str, command: Callable[[Options], int], options: type[Options]
             _die_of(signal.SIGINT)
         except BrokenPipeError:
             _die_of(signal.SIGPIPE)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to tidy up
         gc.freeze()
         sys.exit(status)
 
@@ -54,7 +56,10 @@ def program(name: str, command: Callable[[Options], int], options: type[Options]
 
 
 def started() -> None:
-    """Tell that a program has brought together what it needs, and begins its work."""
+    """Tell that a program has brought together what it needs, and begins its work.
+
+    Until then Ctrl-C simply ends it (see `overfeat_tools.__main__`), and libraries may say why they can't be loaded.
+    """
     import logging
 
     logging.disable()  # libraries' messages, as their warnings
@@ -65,8 +70,8 @@ def started() -> None:
     gc.enable()
 
 
-def parser(name: str, command: Callable[[Options], int], options: type[Options]) -> TyperCommand:
-    """Give what parses a program's options: its own come first, then those that it shares with more and more others."""
+def _parser(name: str, command: Callable[[Options], int], options: type[Options]) -> TyperCommand:
+    """Make what parses a program's options; its own come first, then those that it shares."""
     app = typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
@@ -82,13 +87,13 @@ def parser(name: str, command: Callable[[Options], int], options: type[Options])
 
 def _run(name: str, command: Callable[[Options], int], options: type[Options]) -> int:
     try:
-        parse = parser(name, command, options)
+        parse = _parser(name, command, options)
         with contextlib.redirect_stdout(io.StringIO()) as shown:
             parsed = parse.main(sys.argv[1:], prog_name=name, standalone_mode=False)
         if isinstance(parsed, options):
             status = command(parsed)
         else:  # the help or the version was asked for
-            Output().write(shown.getvalue().encode())
+            write(shown.getvalue().encode())
             status = 0
         close_output()
     except NothingToDoError as error:
@@ -103,7 +108,7 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         return OverfeatError.exit_status
     except ImportError as error:
         cause: BaseException = error
-        while cause.__context__:
+        while isinstance(cause.__context__, ImportError):
             cause = cause.__context__
         say(name, f"a library can't be loaded: {cause}")
         return OverfeatError.exit_status

@@ -13,8 +13,8 @@ class NothingToDoError(UsageError):
     """There is nothing to do: the help is the best answer."""
 
 
-class Output:
-    """Standard output, for bytes: all of them are written, or the failure is told.
+def write(data: bytes | memoryview) -> None:
+    """Write bytes to standard output: all of them, or the failure is told.
 
     Python's own stdout won't do.  Where it is unbuffered (`PYTHONUNBUFFERED`) its `write` may write only a part, when a
     disk fills up, a pipe does not wait or a signal stops the process, and says so in a number that nobody looks at.
@@ -22,26 +22,15 @@ class Output:
     Raises
     ------
     OverfeatError
-        Standard output is closed.
+        They can't be written.
+    BrokenPipeError
+        Nobody reads them any more.
     """
-
-    def __init__(self) -> None:
-        if sys.stdout is None:
-            message = "standard output is closed"
-            raise OverfeatError(message)
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write bytes now.
-
-        Raises
-        ------
-        OverfeatError
-            They can't be written.
-        BrokenPipeError
-            Nobody reads them any more.
-        """
-        with _failures_told():
-            _write_all(1, data)
+    if sys.stdout is None:
+        message = "standard output is closed"
+        raise OverfeatError(message)
+    with _failures_told():
+        _write_all(1, data)
 
 
 def close_output() -> None:

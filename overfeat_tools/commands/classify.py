@@ -91,7 +91,6 @@ def classify(options: Options) -> int:
     Pictures are a stream of PNM on standard input, or files. Each is scaled so that its shorter
     side fits the network, and the centre square is cut.
     """
-    output = cli.Output()
     files = cli.input_files(options.files)
 
     from overfeat_tools.backend import FloatArray
@@ -109,15 +108,15 @@ def classify(options: Options) -> int:
         best = ranking.rank(values[:, 0, 0], classes, options.count)
         match options.form:
             case "text":
-                output.write(ranking.ranking_text(best))
+                cli.write(ranking.ranking_text(best))
             case "tsv":
-                output.write(ranking.ranking_tsv(best, item.number, item.file))
+                cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                output.write(ranking.ranking_json(best, item.number, item.file, item.warning))
+                cli.write(ranking.ranking_json(best, item.number, item.file, item.warning))
 
     def fail(item: Item, message: str) -> None:
         if options.form == "json":
-            output.write(ranking.error_json(message, item.number, item.file))
+            cli.write(ranking.error_json(message, item.number, item.file))
 
     return run.run("of-classify", options, files, network, topology.last_layer, prepare, answer, fail)
 

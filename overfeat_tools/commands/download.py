@@ -209,7 +209,6 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
     from overfeat_tools.download.acquisition import check
     from overfeat_tools.download.progress import choose
 
-    output = cli.Output()
     tell = _teller(quiet=quiet)
     records = manifest.read_manifest(place)
     status = checked = 0
@@ -225,7 +224,7 @@ def _verify(place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], *,
             status = error.exit_status
         else:
             known = "" if file.name in records else ", not recorded yet"
-            output.write(f"{file.network}: {path}: whole, sha256 {digest}{known}\n".encode(errors="surrogateescape"))
+            cli.write(f"{file.network}: {path}: whole, sha256 {digest}{known}\n".encode(errors="surrogateescape"))
     if not checked:
         message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
         raise WeightsError(message)
@@ -238,7 +237,6 @@ def _list(place: Path, files: "Sequence[WeightFile]") -> int:
     from overfeat_tools.download.sources import chosen_sources
     from overfeat_tools.results.table import table
 
-    output = cli.Output()
     records = manifest.read_manifest(place)
     rows = [("network", "file", "bytes", "sha256", "installed")]
     for file in files:
@@ -251,7 +249,7 @@ def _list(place: Path, files: "Sequence[WeightFile]") -> int:
         wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
         rows.append((file.network, str(path), str(size), record.sha256 if record else "-", state + wrong))
     sources = [("source", "what it is")] + [(each.shown, each.what) for each in chosen_sources(None)[0]]
-    output.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
+    cli.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
     return 0
 
 

@@ -95,8 +95,6 @@ def _list(options: Options) -> int:
     if options.files or options.number is not None:
         message = "--list prints a table only: it goes with neither -L nor files"
         raise UsageError(message)
-    output = cli.Output()
-
     from overfeat_tools.networks.network import TOPOLOGIES, describe
     from overfeat_tools.results.table import table
 
@@ -106,7 +104,7 @@ def _list(options: Options) -> int:
         expected = f"--input {options.input_size}: HxW, as in 480x640,"
         sides = options.input_size.partition("x")[::2]
         height, width = (cli.whole_number(side, expected) for side in sides)
-    output.write(table(describe(topology, height, width)).encode())
+    cli.write(table(describe(topology, height, width)).encode())
     return 0
 
 

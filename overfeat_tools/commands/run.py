@@ -87,6 +87,7 @@ class Run:
     most_pictures: int = 64
     strict: bool = False
     decode_side: int | None = None
+    start: float = field(default_factory=perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
@@ -94,7 +95,6 @@ class Run:
 
     def over(self, files: Sequence[str]) -> int:
         """Answer every picture of the files, in order; return the exit status."""
-        start = perf_counter()
         side = self.network.topology.input_size
         items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
         batches = Batches(map(self._judged, items), self.most_pictures, self.most_pictures * side * side)
@@ -110,7 +110,6 @@ class Run:
                             return ImageError.exit_status
         finally:
             batches.stop()
-            self.seconds["whole"] = perf_counter() - start
         return ImageError.exit_status if self.failed else 0
 
     def _judged(self, item: Item) -> Item:
@@ -168,7 +167,8 @@ class Run:
 
     def summary(self) -> list[str]:
         """Tell of the run, a line each: what was computed where, and the time it took."""
-        whole = self.seconds["whole"]
+        whole = perf_counter() - self.start
+        seconds = {**self.seconds, "whole": whole}  # a copy: the reader may still be counting
         backend = self.network.backend
         compiler = backend.compiler
         loops = f", loops compiled for vectors of {compiler.lanes}" if compiler and compiler.loaded else ""
@@ -176,7 +176,7 @@ class Run:
             f"{self.network.topology.name} on {backend}{loops}",
             f"pictures answered: {self.answered} in {whole:.2f} s, {self.answered / whole:.1f} a second",
             f"batches: {self.batches}; pictures failed: {self.failed}",
-            "seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in self.seconds.copy().items()),
+            "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
         ]
         return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])
 
@@ -216,12 +216,11 @@ def print_maps(
     program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int, form: str
 ) -> int:
     """Print one layer's map for each picture, as it is; return the exit status."""
-    output = cli.Output()
     chunks = map_text if form == "text" else map_npy
 
     def answer(_: Item, values: FloatArray) -> None:
         for chunk in chunks(values):
-            output.write(chunk)
+            cli.write(chunk)
 
     preparation = as_they_are(network.topology.least_side(last))
     return run(program, options, files, network, last, preparation, answer, lambda _item, _message: None)
