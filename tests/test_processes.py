@@ -296,6 +296,34 @@ def test_nasty_files(tmp_path: Path) -> None:
     assert all(line.startswith("of-classify: ") for line in result.err.splitlines())
 
 
+DAMAGED = """
+import sys
+from dataclasses import replace
+from overfeat_tools.commands import classify, run
+
+read = run.read_items
+def damaged(*arguments):
+    for item in read(*arguments):
+        yield replace(item, warning="cut off") if item.number == 2 else item
+
+run.read_items = damaged
+classify.main()
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_damaged_picture(strict: bool) -> None:  # noqa: FBT001
+    """It is answered, with a warning in both places; under `--strict` it can't be used."""
+    command = [sys.executable, "-c", DAMAGED, "--net", "tiny", "--format", "json", *["--strict"] * strict, *[STAR] * 3]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment(), timeout=PATIENCE_SECONDS)
+    result = Result(done.returncode, done.stdout, done.stderr)
+    assert result.one_line(3 if strict else 0) == f"of-classify: {STAR}: cut off\n"
+    records = [json.loads(line) for line in result.out.splitlines()]
+    expected = [["classes"], ["error"]] if strict else [["classes"], ["classes", "warning"], ["classes"]]
+    assert [sorted(set(record) - {"picture", "file"}) for record in records] == expected
+    assert records[1]["error" if strict else "warning"] == "cut off"
+
+
 # Launchers.
 
 
