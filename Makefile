@@ -1,4 +1,4 @@
-# make demo | test | lint | bench: each creates what it needs in .venv.
+# make demo | test | lint | man | bench: each creates what it needs in .venv.
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
@@ -37,6 +37,10 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	if command -v groff >/dev/null; then sh man/lint.sh; fi
+
+# Writes the options' declarations, tables and shared text into the manual pages.
+man: $(VENV)/.base
+	$(BIN)/python man/build.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py

@@ -18,7 +18,7 @@ import threadpoolctl  # noqa: F401 -- and this with its first batch
 from subject import convolutions, open_network, warm_up
 
 import overfeat_tools.networks.classes
-import overfeat_tools.results.output  # noqa: F401 -- of-classify imports it
+import overfeat_tools.results.ranking  # noqa: F401 -- what of-classify imports
 from overfeat_tools.networks.topology import TOPOLOGIES
 
 imported = monotonic()

@@ -16,7 +16,7 @@ from rows import BULK, Bench, Row, against_onnx, milliseconds, rate, skip, warm_
 
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.results.output import map_text
+from overfeat_tools.results.maps import map_text
 
 HERE = Path(__file__).resolve().parent
 _PEER_BATCHES = (1, 8, 32)

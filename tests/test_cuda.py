@@ -16,7 +16,7 @@ import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
 from overfeat_tools.backend.cuda import CudaBackend, DftPlan, open_cuda
-from overfeat_tools.commands.pipeline import Run
+from overfeat_tools.commands.run import Run
 from overfeat_tools.convolution import RATES, Convolution
 from overfeat_tools.convolution.planner import list_algorithms
 from overfeat_tools.errors import BackendError
@@ -224,7 +224,7 @@ def test_a_stream_goes_on_with_smaller_batches(
     answers: list[tuple[int, Array]] = []
     run = Run(
         network, TINY.last_layer, lambda pixels: pixels, lambda item, values: answers.append((item.number, values)),
-        lambda item, error: pytest.fail(f"{item.place}: {error}"), lambda: None, most_pictures=8,
+        lambda item, error: pytest.fail(f"{item.place}: {error}"), most_pictures=8,
     )  # fmt: skip
     assert run.over([str(path)]) == 0
     assert [number for number, _ in answers] == list(range(1, 21))

@@ -21,7 +21,8 @@ from overfeat_tools.networks.network import Network, steps
 from overfeat_tools.networks.tables import describe
 from overfeat_tools.networks.topology import ACCURATE, FAST, Topology
 from overfeat_tools.networks.weights import file_bytes
-from overfeat_tools.results.output import map_text, rank
+from overfeat_tools.results.maps import map_text
+from overfeat_tools.results.ranking import rank
 from tests import reference, synthetic_weights
 from tests.conftest import REFERENCE_DATA, recorded_picture
 

@@ -12,16 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.networks.classes import Class
-from overfeat_tools.results.output import (
-    error_json,
-    map_npy,
-    map_text,
-    rank,
-    ranking_json,
-    ranking_text,
-    ranking_tsv,
-    table,
-)
+from overfeat_tools.results.maps import map_npy, map_text
+from overfeat_tools.results.ranking import error_json, rank, ranking_json, ranking_text, ranking_tsv
+from overfeat_tools.results.table import table
 
 CLASSES = [Class(0, "n00000001", "crane"), Class(1, "n00000002", "tabby, tabby cat"), Class(2, "n00000003", "crane")]
 ESCAPES = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"\\": b"\\"}

@@ -4,10 +4,9 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.backend import CpuBackend, cpu
-from overfeat_tools.commands import pipeline
-from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.networks.layers import Normalise
-from overfeat_tools.networks.topology import Topology
 from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
 
 PATIENCE_SECONDS = 60.0
@@ -148,72 +143,6 @@ def test_prepare_may_refuse() -> None:
 
 # The loop over batches, with a network that only normalises.
 
-TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
-
-
-class Loop:
-    """A run of a network that gives its input back, and what came of it."""
-
-    def __init__(self, fail: Callable[[np.ndarray], None] = lambda _: None, **options: bool) -> None:  # type: ignore[type-arg]
-        self.answers: list[tuple[int, float]] = []
-        self.errors: list[tuple[int, str]] = []
-
-        def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
-            fail(pictures)
-            result = pictures.astype(np.float32)
-            return lambda: result
-
-        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1))
-        self.run = Run(
-            network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
-            lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
-            lambda one, error: self.errors.append((one.number, str(error))),
-            lambda: None, **options,  # type: ignore[arg-type]
-        )  # fmt: skip
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> list[str]:
-    """Give a file of 40 pictures of growing brightness."""
-    path = tmp_path / "many.pgm"
-    path.write_bytes(b"".join(b"P5 100 100 255\n" + bytes([number]) * 10_000 for number in range(1, 41)))
-    return [str(path)]
-
-
-def test_each_picture_gets_its_own_answer(many: list[str]) -> None:
-    loop = Loop()
-    assert loop.run.over(many) == 0
-    assert loop.answers == [(number, number) for number in range(1, 41)]
-
-
-def test_strict_stops_at_the_first(many: list[str]) -> None:
-    loop = Loop(strict=True)
-    assert loop.run.over(["/nonexistent", *many]) == 3
-    assert (loop.answers, len(loop.errors)) == ([], 1)
-
-
-@pytest.mark.parametrize("how", ["estimated", "met"])
-def test_a_batch_too_large_for_memory_is_run_in_parts(
-    how: str, many: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Batches are the program's own idea: a picture must not fail because of its neighbours."""
-    gate = threading.Event()
-
-    def fail(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
-        gate.wait(1.0)  # so that the next batch is a large one
-        gate.set()
-        if how == "met" and len(pictures) > 2:
-            raise MemoryError
-
-    if how == "estimated":
-        two_pictures = 2 * 2 * 4 * 3 * 100 * 100
-        monkeypatch.setattr(pipeline, "_WORKSPACE_BYTES", 0)
-        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: two_pictures)
-    loop = Loop(fail)
-    loop.run.most_pictures = 10**5
-    assert loop.run.over(many) == 0
-    assert [number for number, _ in loop.answers] == list(range(1, 41))
-
 
 def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """It will be used again: else the second of two large pictures would be refused where the first was not."""
@@ -222,52 +151,6 @@ def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> 
     assert backend.free_bytes() == 7 << 10
     backend.scratch("map 0", (3, 1 << 10), np.float32)
     assert backend.free_bytes() == (7 + 12) << 10
-
-
-def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
-    """On a device that computes by itself: two batches are under way at most, answers keep their order."""
-    loop = Loop()
-    under_way, most = 0, 0
-
-    def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-
-        def wait() -> np.ndarray:  # type: ignore[type-arg]
-            nonlocal under_way
-            under_way -= 1
-            return pictures.astype(np.float32)
-
-        return wait
-
-    backend = CpuBackend(1)
-    backend.ahead = 1
-    loop.run.network = SimpleNamespace(topology=TINY, begin=begin, backend=backend)  # type: ignore[assignment]
-    loop.run.most_pictures = 3
-    assert loop.run.over([*many, *many]) == 0
-    assert [number for number, _ in loop.answers] == list(range(1, 81))
-    assert under_way == 0
-    assert most == 2
-
-
-def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:
-    """Also on a device that computes by itself: with nothing more there, a batch is finished."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    loop = Loop()
-    loop.run.network.backend.ahead = 1
-    answered = threading.Event()
-    loop.run.flush = answered.set
-    reader = threading.Thread(target=loop.run.over, args=([str(path)],))
-    reader.start()
-    with path.open("wb", buffering=0) as pipe:
-        for number in range(1, 4):
-            pipe.write(b"P5 100 100 255\n" + bytes([number]) * 10_000)
-            assert answered.wait(30), number
-            answered.clear()
-    reader.join()
-    assert len(loop.answers) == 3
 
 
 def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:

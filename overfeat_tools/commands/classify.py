@@ -1,50 +1,127 @@
 """of-classify: the most probable classes of each picture."""
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 from overfeat_tools import cli
 
 
-def classify(
-    files: cli.Files = None,
-    count: cli.Count = 5,
-    form: cli.ClassFormat = "text",
-    size: cli.Size = None,
-    exact: cli.ExactDecode = False,  # noqa: FBT002 -- an option, never positional
-    options: cli.NetworkOptions = cli.NetworkOptions(),  # noqa: B008 -- frozen
-) -> int:
+@dataclass(frozen=True)
+class Options(cli.NetworkOptions):
+    """The options of of-classify."""
+
+    files: cli.Files = None
+    count: Annotated[
+        int,
+        cli.Option(
+            "-n", metavar="N", min=1,
+            help="Classes to print for each picture.",
+            manual="""
+            Print the
+            .Ar N
+            most probable classes of each picture.
+            The default is {default}.
+            If there are fewer than
+            .Ar N
+            classes, all of them are printed.
+            Classes of equal probability are printed in the order of their index.
+            """,
+        ),
+    ] = 5  # fmt: skip
+    form: Annotated[
+        Literal["text", "tsv", "json"],
+        cli.Option(
+            "--format",
+            help="What to print.",
+            manual="""
+            The format of the output; see
+            .Sx OUTPUT .
+            The default is
+            .Cm {default} .
+            """,
+        ),
+    ] = "text"
+    size: Annotated[
+        str | None,
+        cli.Option(
+            "--size", metavar="S|none",
+            help="Scale the shorter side to S, then cut the centre square; none: only cut. "
+            "[default: the network's input]",
+            manual="""
+            Scale the shorter side of each picture to
+            .Ar S
+            pixels, then cut out the square in the middle.
+            The default is the network's input size.
+            .Ar S
+            must give a single answer: it may be 231 to 262 for
+            .Cm tiny
+            and
+            .Cm fast ,
+            and 221 to 256 for
+            .Cm accurate .
+            A size above the network's input enlarges the picture a little; what then lies outside the network's input,
+            on the right and at the bottom, is mostly ignored.
+            .Pp
+            With
+            .Cm none ,
+            pictures are not scaled.
+            The largest square in the middle is cut out, and a picture can't be used if the side of that square is not
+            within the same limits.
+            """,
+        ),
+    ] = None  # fmt: skip
+    exact: Annotated[
+        bool,
+        cli.Option(
+            "--exact-decode",
+            help="Decode large JPEG files whole, not at a reduced size.",
+            manual="""
+            Decode JPEG files at full size.
+            By default, a file whose shorter side is at least four times the size it will be scaled to is decoded at a
+            half, a quarter or an eighth of its size, but never at less than twice the size it will be scaled to.
+            This takes a fraction of the time, and usually changes probabilities by a few thousandths.
+            """,
+        ),
+    ] = False
+
+
+def classify(options: Options) -> int:
     """Print the most probable classes of each picture, best first.
 
     Pictures are a stream of PNM on standard input, or files. Each is scaled so that its shorter
     side fits the network, and the centre square is cut.
     """
-    output = cli.Output()
-    names = cli.input_files(files)
+    files = cli.input_files(options.files)
 
-    from overfeat_tools.commands import session
+    from overfeat_tools.backend import FloatArray
+    from overfeat_tools.commands import preparation, run
     from overfeat_tools.networks.classes import read_classes
-    from overfeat_tools.results import output as results
+    from overfeat_tools.pictures.stream import Item
+    from overfeat_tools.results import ranking
 
-    network = session.open_network(options)
-    classes = read_classes(network.topology.class_file)
-    prepare = session.fitting(network.topology, size, exact=exact)
+    network = run.open_network(options)
+    topology = network.topology
+    classes = read_classes(topology.class_file)
+    prepare = preparation.to_one_answer(topology, options.size, exact=options.exact)
 
-    def answer(item: session.Item, values: session.FloatArray) -> None:
-        ranking = results.rank(values[0, 0], classes, count)
-        if form == "text":
-            output.write(results.ranking_text(ranking))
-        elif form == "tsv":
-            output.write(results.ranking_tsv(ranking, item.number, item.file))
-        else:
-            output.write(results.ranking_json(ranking, item.number, item.file))
+    def answer(item: Item, values: FloatArray) -> None:
+        best = ranking.rank(values[0, 0], classes, options.count)
+        match options.form:
+            case "text":
+                cli.write(ranking.ranking_text(best))
+            case "tsv":
+                cli.write(ranking.ranking_tsv(best, item.number, item.file))
+            case "json":
+                cli.write(ranking.ranking_json(best, item.number, item.file, item.warning))
 
-    def record(item: session.Item, message: str) -> None:
-        if form == "json":
-            output.write(results.error_json(message, item.number, item.file))
+    def fail(item: Item, message: str) -> None:
+        if options.form == "json":
+            cli.write(ranking.error_json(message, item.number, item.file))
 
-    last = network.topology.last_layer
-    return session.run("of-classify", network, last, names, options, output, prepare, answer, record)
+    return run.run("of-classify", options, files, network, topology.last_layer, prepare, answer, fail)
 
 
-main = cli.entry("of-classify", classify)
+main = cli.program("of-classify", classify, Options)
 
 if __name__ == "__main__":
     main()

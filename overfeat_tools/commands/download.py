@@ -3,8 +3,9 @@
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
@@ -22,35 +23,134 @@ LICENCE = (
 _SHA256_DIGITS = 64
 
 
-def download(
-    networks: cli.Networks = None,
-    source: cli.WeightSource = None,
-    listed: cli.ListInstalled = False,  # noqa: FBT002 -- an option, never positional
-    verify: cli.Verify = False,  # noqa: FBT002
-    sums: cli.Sha256 = None,
-    yes: cli.Yes = False,  # noqa: FBT002
-    quiet: cli.Quiet = False,  # noqa: FBT002
-    folder: cli.Folder = None,
-) -> int:
+@dataclass(frozen=True)
+class Options:
+    """The options of of-download."""
+
+    networks: Annotated[
+        list[str] | None,
+        cli.Argument("NET", help="fast, accurate, or both. [default: both]"),
+    ] = None
+    source: Annotated[
+        str | None,
+        cli.Option(
+            "--from", metavar="FILE|DIR|URL",
+            help="An archive or weight file, a folder, or another server. [default: $OVERFEAT_URL, else those known]",
+            manual="""
+            Take the weights from here, and nowhere else.
+            .Ar FILE
+            is an archive (tar, tgz or zip) with the weight files anywhere inside it, or a weight file itself, which is
+            recognised by its size.
+            .Ar DIR
+            is a folder with the weight files in it, or in
+            .Pa data/default
+            below it, where the original program kept them.
+            .Ar URL
+            (http or https) is the address of such a file; if it ends with a slash, of a folder with
+            .Pa net_weight_0
+            and
+            .Pa net_weight_1 .
+            It must have the weights of both networks, unless
+            .Ar NET
+            names one.
+            """,
+        ),
+    ] = None  # fmt: skip
+    listed: Annotated[
+        bool,
+        cli.Option(
+            "--list",
+            help="Show what is installed, and the sources known.",
+            manual="""
+            Print what is installed, with its size, SHA-256, date and origin, and the known sources.
+            """,
+        ),
+    ] = False
+    verify: Annotated[
+        bool,
+        cli.Option(
+            "--verify",
+            help="Check what is installed; fetch nothing.",
+            manual="""
+            Check the weights that are installed, or those of the networks named, as they are checked when they are
+            installed, and print a line for each file that is intact.
+            Nothing is fetched or written.
+            """,
+        ),
+    ] = False
+    sums: Annotated[
+        list[str] | None,
+        cli.Option(
+            "--sha256", metavar="HEX",
+            help="Accept only weight files with this sum; may be repeated.",
+            manual="""
+            Accept only weight files with this SHA-256.
+            The option may be repeated; a file must then match one of the sums.
+            They are the sums of the weight files, as
+            .Fl -list
+            prints them, and not the sum of an archive.
+            """,
+        ),
+    ] = None  # fmt: skip
+    yes: Annotated[
+        bool,
+        cli.Option(
+            "--yes",
+            help="Accept the licence without asking.",
+            manual="""
+            Accept the licence without asking.
+            """,
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        cli.Option(
+            "-q", "--quiet",
+            help="Show errors only, and the licence.",
+            manual="""
+            Print nothing but errors and the licence.
+            """,
+        ),
+    ] = False  # fmt: skip
+    folder: Annotated[
+        str | None,
+        cli.Option(
+            "-d", metavar="DIR",
+            help="Folder to install in. [default: $OVERFEAT_DATA, else the user's data folder]",
+            manual="""
+            Install the weights in the folder
+            .Ar DIR ,
+            which is made if it does not exist.
+            The default is
+            .Ev $OVERFEAT_DATA
+            or, if that is not set, the user's data folder.
+            """,
+        ),
+    ] = None  # fmt: skip
+    version: cli.Version = False
+
+
+def download(options: Options) -> int:
     """Get the weights of the networks, check and install them.
 
     What is installed already is checked. A download that was cut off is resumed.
     """
     cli.started()
-    pins = _pins(sums)
-    if (listed and (verify or source is not None or pins)) or (verify and source is not None):
+    pins = _pins(options.sums)
+    given = options.source is not None
+    if (options.listed and (options.verify or given or pins)) or (options.verify and given):
         message = "--list, --verify and --from don't go together"
         raise UsageError(message)
     from overfeat_tools.download import manifest, sources
     from overfeat_tools.networks.weights import weights_folder
 
-    place = weights_folder(folder)
-    files = sources.published_files(networks)
-    if listed:
+    place = weights_folder(options.folder)
+    files = sources.published_files(options.networks)
+    if options.listed:
         return _list(place, files, manifest.read_manifest(place))
-    if verify:
-        return _verify(place, files, manifest.read_manifest(place), pins, named=bool(networks))
-    return _get(place, files, pins, sources.chosen_sources(source), yes=yes, quiet=quiet)
+    if options.verify:
+        return _verify(place, files, manifest.read_manifest(place), pins, named=bool(options.networks))
+    return _get(place, files, pins, sources.chosen_sources(options.source), yes=options.yes, quiet=options.quiet)
 
 
 def _pins(sums: Sequence[str] | None) -> frozenset[str]:
@@ -98,7 +198,6 @@ def _verify(
     """Check what is installed, or what was named; print a line on stdout for each file that is intact."""
     from overfeat_tools.download.verification import check
 
-    output = cli.Output()
     chosen = [file for file in files if named or file.name in records or (place / file.name).exists()]
     if not chosen:
         message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
@@ -112,16 +211,15 @@ def _verify(
             status = error.exit_status
         else:
             known = "" if file.name in records else ", not recorded yet"
-            _print(output, f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n")
+            _print(f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n")
     return status
 
 
 def _list(place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]") -> int:
     """Print what is installed, and where weights can be had."""
     from overfeat_tools.download.sources import chosen_sources
-    from overfeat_tools.results.output import table
+    from overfeat_tools.results.table import table
 
-    output = cli.Output()
     rows = [("network", "file", "bytes", "sha256", "installed")]
     for file in files:
         path, record = place / file.name, records.get(file.name)
@@ -133,17 +231,16 @@ def _list(place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Rec
         else:
             rows.append((file.network, str(path), "-", "-", "no"))
     sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
-    _print(output, f"{table(rows)}\n{table(sources)}")
+    _print(f"{table(rows)}\n{table(sources)}")
     return 0
 
 
-def _print(output: cli.Output, text: str) -> None:
-    output.write(text.encode(errors="surrogateescape"))
-    output.flush()
+def _print(text: str) -> None:
+    cli.write(text.encode(errors="surrogateescape"))
 
 
 _say = functools.partial(cli.say, PROGRAM)
-main = cli.entry(PROGRAM, download)
+main = cli.program(PROGRAM, download, Options)
 
 if __name__ == "__main__":
     main()

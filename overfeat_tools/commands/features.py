@@ -1,28 +1,33 @@
 """of-features: the feature layer of each picture."""
 
+from dataclasses import dataclass
+
 from overfeat_tools import cli
 
 
-def features(
-    files: cli.Files = None,
-    form: cli.MapFormat = "text",
-    options: cli.NetworkOptions = cli.NetworkOptions(),  # noqa: B008 -- frozen
-) -> int:
+@dataclass(frozen=True)
+class Options(cli.NetworkOptions):
+    """The options of of-features."""
+
+    files: cli.Files = None
+    form: cli.MapFormat = "text"
+
+
+def features(options: Options) -> int:
     """Print the features of each picture: layer 19 of fast, 22 of accurate, before the rectifier.
 
     Pictures are a stream of PNM on standard input, or files. They are taken as they are, of any
     size that is at least the network's input: a larger one gives a map of features.
     """
-    output = cli.Output()
-    names = cli.input_files(files)
+    files = cli.input_files(options.files)
 
-    from overfeat_tools.commands import session
+    from overfeat_tools.commands import run
 
-    network = session.open_network(options)
-    return session.print_maps("of-features", network, network.topology.feature_layer, names, options, output, form)
+    network = run.open_network(options)
+    return run.print_maps("of-features", options, files, network, network.topology.feature_layer, options.form)
 
 
-main = cli.entry("of-features", features)
+main = cli.program("of-features", features, Options)
 
 if __name__ == "__main__":
     main()

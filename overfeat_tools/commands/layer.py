@@ -1,66 +1,115 @@
 """of-layer: any layer of each picture, or the table of layers."""
 
-import re
+from dataclasses import dataclass
+from typing import Annotated
 
 from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
 
-_NUMBER = re.compile("[0-9]{1,6}")
+
+@dataclass(frozen=True)
+class Options(cli.NetworkOptions):
+    """The options of of-layer."""
+
+    files: cli.Files = None
+    number: Annotated[
+        int | None,
+        cli.Option(
+            "-L", metavar="N", min=0,
+            help="Layer to print.",
+            manual="""
+            Print layer
+            .Ar N :
+            0 to 22 for
+            .Cm tiny
+            and
+            .Cm fast ,
+            0 to 25 for
+            .Cm accurate .
+            This option is required unless
+            .Fl -list
+            is given.
+            """,
+        ),
+    ] = None  # fmt: skip
+    form: cli.MapFormat = "text"
+    listed: Annotated[
+        bool,
+        cli.Option(
+            "--list",
+            help="Print the table of layers instead.",
+            manual="""
+            Print the table of layers and exit.
+            No weights are needed.
+            """,
+        ),
+    ] = False
+    input_size: Annotated[
+        str | None,
+        cli.Option(
+            "--input", metavar="HxW",
+            help="Picture size for --list. [default: the network's input]",
+            manual="""
+            With
+            .Fl -list ,
+            show the shapes for pictures of
+            .Ar H
+            rows and
+            .Ar W
+            columns.
+            The default is the network's input size, which is also the smallest that is allowed.
+            Note that the height comes first, as it does in the table.
+            """,
+        ),
+    ] = None  # fmt: skip
 
 
-def layer(
-    files: cli.Files = None,
-    number: cli.Layer = None,
-    form: cli.MapFormat = "text",
-    listed: cli.ListLayers = False,  # noqa: FBT002 -- an option, never positional
-    input_size: cli.InputSize = None,
-    options: cli.NetworkOptions = cli.NetworkOptions(),  # noqa: B008 -- frozen
-) -> int:
+def layer(options: Options) -> int:
     """Print the output of one layer for each picture.
 
     Pictures are a stream of PNM on standard input, or files, and are taken as they are.
     """
-    output = cli.Output()
-    from overfeat_tools.networks.tables import describe
+    if options.listed:
+        return _list(options)
+    if options.input_size is not None:
+        message = "--input goes with --list"
+        raise UsageError(message)
+    if options.number is None:
+        message = "which layer? give -L N; see of-layer --list"
+        raise UsageError(message)
+
     from overfeat_tools.networks.topology import TOPOLOGIES
 
     topology = TOPOLOGIES[options.name]
-    if listed:
-        if files or number is not None:
-            message = "--list prints a table only: it goes with neither -L nor files"
-            raise UsageError(message)
-        from overfeat_tools.results.output import table
-
-        height, width = _size(input_size) if input_size is not None else (topology.input_size,) * 2
-        output.write(table(describe(topology, height, width)).encode())
-        output.flush()
-        return 0
-    if input_size is not None:
-        message = "--input goes with --list"
+    if options.number > topology.last_layer:
+        message = f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}"
         raise UsageError(message)
-    if number is None:
-        message = "which layer? give -L N; see of-layer --list"
+    files = cli.input_files(options.files)
+
+    from overfeat_tools.commands import run
+
+    return run.print_maps("of-layer", options, files, run.open_network(options), options.number, options.form)
+
+
+def _list(options: Options) -> int:
+    if options.files or options.number is not None:
+        message = "--list prints a table only: it goes with neither -L nor files"
         raise UsageError(message)
-    if number > topology.last_layer:
-        message = f"-L {number}: the layers of {topology.name} are 0..{topology.last_layer}"
-        raise UsageError(message)
-    names = cli.input_files(files)
+    from overfeat_tools.networks.tables import describe
+    from overfeat_tools.networks.topology import TOPOLOGIES
+    from overfeat_tools.results.table import table
 
-    from overfeat_tools.commands import session
-
-    network = session.open_network(options)
-    return session.print_maps("of-layer", network, number, names, options, output, form)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.partition("x")
-    if not (cross and all(_NUMBER.fullmatch(side) for side in (height, width))):
-        message = f"--input {text!r}: HxW expected, as in 480x640"
-        raise UsageError(message)
-    return int(height), int(width)
+    topology = TOPOLOGIES[options.name]
+    height = width = topology.input_size
+    if options.input_size is not None:
+        expected = f"--input {options.input_size}: HxW, as in 480x640,"
+        sides = options.input_size.partition("x")[::2]
+        height, width = (cli.whole_number(side, expected) for side in sides)
+    cli.write(table(describe(topology, height, width)).encode())
+    return 0
 
 
-main = cli.entry("of-layer", layer)
+main = cli.program("of-layer", layer, Options)
 
 if __name__ == "__main__":
     main()

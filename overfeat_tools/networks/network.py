@@ -24,7 +24,7 @@ class Network:
     ----------
     topology : Topology
         Which network.
-    folder : Path, optional
+    folder : str or Path, optional
         Where its weight file lies; by default where `weights_folder` says.
     backend : Backend
         Where to compute.
@@ -42,7 +42,7 @@ class Network:
     def __init__(
         self,
         topology: Topology,
-        folder: Path | None,
+        folder: str | Path | None,
         backend: Backend,
         method: str = "auto",
         packed_limit_bytes: float = PACKED_LIMIT_BYTES,

@@ -27,7 +27,8 @@ class Item:
     """One picture on its way: its pixels, or why there are none.
 
     `number` counts all pictures from 1; `file` is the name given, or None for standard input;
-    `place` says where it is, for messages.  `pixels` is (H, W, 3), uint8 or float32.
+    `place` says where it is, for messages.  `pixels` is (H, W, 3), uint8 or float32; `warning` says what is wrong with
+    them where they could be decoded only in part.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Item:
     place: str
     pixels: Array | None = None
     error: ImageError | None = None
+    warning: str | None = None
 
     def failed(self, error: ImageError) -> "Item":
         """Give this item with an error in place of its pixels."""

@@ -1,1 +1,1 @@
-"""From arrays to what is printed: text, tsv, JSON and npy."""
+"""From arrays to the bytes that are printed: rankings of classes, maps of values, tables for people."""

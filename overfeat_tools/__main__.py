@@ -1,0 +1,26 @@
+"""The entry points of the programs: `python -m overfeat_tools classify` is of-classify.
+
+A program spends some time on imports.  Ctrl-C in the meantime should end it as it ends any other that has not begun its
+work, without a traceback: so nothing else is imported before that is arranged.
+"""
+
+import signal
+import sys
+from functools import partial
+from importlib import import_module
+
+
+def run(command: str) -> None:
+    """Run the program of a command."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import_module(f"overfeat_tools.commands.{command}").main()
+
+
+COMMANDS = ("classify", "download", "features", "layer")
+classify, download, features, layer = (partial(run, name) for name in COMMANDS)
+
+if __name__ == "__main__":
+    if sys.argv[1:2] not in [[name] for name in COMMANDS]:
+        sys.exit(f"usage: python -m overfeat_tools {'|'.join(COMMANDS)} [ARGUMENT...]")
+    run(sys.argv.pop(1))

@@ -1,0 +1,36 @@
+"""The command line: options declared once, and what every program does alike.
+
+A command is a dataclass of options and a function that takes it (`options`).  `program` makes a program of the two:
+parse, run, and end with the right status or signal, every foreseen error told in one line.  `streams` are standard
+output, of which every byte is written or the failure told, and standard error.
+"""
+
+from overfeat_tools.cli.options import (
+    Argument,
+    Files,
+    Folder,
+    MapFormat,
+    NetworkOptions,
+    Option,
+    Version,
+    whole_number,
+)
+from overfeat_tools.cli.program import program, started
+from overfeat_tools.cli.streams import agreed, input_files, say, write
+
+__all__ = [
+    "Argument",
+    "Files",
+    "Folder",
+    "MapFormat",
+    "NetworkOptions",
+    "Option",
+    "Version",
+    "agreed",
+    "input_files",
+    "program",
+    "say",
+    "started",
+    "whole_number",
+    "write",
+]

@@ -1,0 +1,253 @@
+"""How options are declared, and those that several commands share.
+
+An option is declared once, with its line in the help and its paragraph in the manual page, from which `man/build.py`
+makes the pages.  A command's options are the fields of a dataclass; what commands share they inherit.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from overfeat_tools import __version__
+from overfeat_tools.errors import UsageError
+
+
+class Option(OptionInfo):
+    """Annotates a field that is an option.
+
+    Parameters
+    ----------
+    *flags : str
+        Its spellings.
+    help : str
+        Its line in the help.
+    manual : str
+        Its paragraph in the manual page, in the language of mdoc(7), where {default}, {min} and {max} stand for values.
+    **settings
+        What else `typer.Option` takes.
+    """
+
+    def __init__(self, *flags: str, help: str, manual: str, **settings: Any) -> None:  # noqa: A002, ANN401 -- typer's
+        super().__init__(default=..., param_decls=flags, help=help, **settings)
+        self.manual = inspect.cleandoc(manual)
+
+
+class Argument(ArgumentInfo):
+    """Annotates a field that is an argument; see `typer.Argument`."""
+
+    def __init__(self, metavar: str, help: str) -> None:  # noqa: A002 -- typer's name
+        super().__init__(default=..., metavar=metavar, help=help)
+
+
+def whole_number(text: str, expected: str) -> int:
+    """Read a number of at most nine digits.
+
+    Raises
+    ------
+    UsageError
+        It is something else than `expected`.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 -- Python refuses very long ones
+        message = f"{expected} expected"
+        raise UsageError(message)
+    return int(text)
+
+
+def _show_version(context: typer.Context, value: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if value:
+        typer.echo(f"{context.info_name} {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    Option(
+        "--version", is_eager=True, callback=_show_version,
+        help="Show the version and exit.",
+        manual="Print the name and version of the program and exit.",
+    ),
+]  # fmt: skip
+
+Files = Annotated[
+    list[str] | None,
+    Argument("FILE", help="Pictures in any common format, or PNM streams; none or - is standard input."),
+]
+
+Folder = Annotated[
+    str | None,
+    Option(
+        "-d",
+        metavar="DIR",
+        help="Folder with the weights. [default: $OVERFEAT_DATA, else the user's data folder]",
+        manual="""
+        Look for the weight files in the folder
+        .Ar DIR ,
+        and nowhere else.
+        The default is
+        .Ev $OVERFEAT_DATA
+        or, if that is not set, the user's data folder.
+        See
+        .Sx FILES .
+        """,
+    ),
+]
+
+
+MapFormat = Annotated[
+    Literal["text", "npy"],
+    Option(
+        "--format",
+        help="What to print.",
+        manual="""
+        The format of the output; see
+        .Sx OUTPUT .
+        The default is
+        .Cm {default} .
+        """,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network to run, and how: the options of every command that runs one."""
+
+    net: Annotated[
+        Literal["tiny", "fast", "accurate"] | None,
+        Option(
+            "--net",
+            help="Network to run. [default: fast]",
+            manual="""
+            The network to run.
+            The default is
+            .Cm fast .
+            .Cm tiny
+            comes with the program and needs no weight file.
+            It is a demonstration that recognises 26 classes of drawn patterns and knows nothing about photographs.
+            """,
+        ),
+    ] = None
+    accurate: Annotated[
+        bool,
+        Option(
+            "-l",
+            help="The same as --net accurate.",
+            manual="""
+            The same as
+            .Fl -net Cm accurate .
+            It is an error to name another network as well.
+            """,
+        ),
+    ] = False
+    folder: Folder = None
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Option(
+            "--device",
+            help="Where to compute.",
+            manual="""
+            Where to compute.
+            The default,
+            .Cm {default} ,
+            uses an NVIDIA graphics card if cupy is installed and finds one that works, and the processor otherwise.
+            If
+            .Cm cuda
+            is asked for and there is no such card, the program ends with status 1.
+            See
+            .Sx Graphics cards
+            in
+            .Xr overfeat_tools 7 .
+            """,
+        ),
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        Option(
+            "--threads", metavar="N", min=1, max=1024,
+            help="Number of threads. [default: all processors]",
+            manual="""
+            Compute on
+            .Ar N
+            threads, from {min} to {max}.
+            The default is one for each processor that the program may run on.
+            """,
+        ),
+    ] = None  # fmt: skip
+    batch: Annotated[
+        int,
+        Option(
+            "--batch", metavar="N", min=1, max=4096,
+            help="Compute at most N pictures at a time.",
+            manual="""
+            Compute at most
+            .Ar N
+            pictures at a time, from {min} to {max}.
+            The default is {default}.
+            Large batches are faster and need more memory.
+            This is only a limit: no picture ever waits for others to arrive.
+            """,
+        ),
+    ] = 64  # fmt: skip
+    method: Annotated[
+        Literal["auto", "gemm", "fft", "cook-toom"],
+        Option(
+            "--method",
+            help="How to compute convolutions.",
+            manual="""
+            How to compute the convolutions.
+            The default,
+            .Cm {default} ,
+            chooses the fastest method for every layer and batch.
+            Any other method is used for the layers it can compute:
+            .Cm fft
+            for kernels larger than 1x1 with a stride of 1,
+            .Cm cook-toom
+            for kernels of 2x2 to 6x6 with a stride of 1,
+            .Cm gemm
+            for all.
+            The remaining layers use
+            .Cm gemm .
+            Results differ only in their last digits; see
+            .Sx NUMBERS
+            in
+            .Xr overfeat_tools 7 .
+            """,
+        ),
+    ] = "auto"
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="Stop at the first picture that can't be used, or only in part.",
+            manual="""
+            Stop at the first picture that can't be used, instead of going on with the next.
+            A damaged picture that could be decoded only in part counts as one that can't be used.
+            """,
+        ),
+    ] = False
+    verbose: Annotated[
+        bool,
+        Option(
+            "-v", "--verbose",
+            help="Report methods and times on stderr.",
+            manual="""
+            At the end, report on standard error: the network, the device and the number of threads; the pictures
+            answered, the pictures that failed and the batches they were computed in; the time spent on reading,
+            fitting, computing and writing; and for each step of the network its time and the methods used.
+            On a graphics card, the time shown for a step is the time it took to queue it.
+            """,
+        ),
+    ] = False  # fmt: skip
+    version: Version = False
+
+    @property
+    def name(self) -> str:
+        """The network asked for."""
+        if self.accurate and self.net not in (None, "accurate"):
+            message = f"-l means --net accurate; it can't go with --net {self.net}"
+            raise UsageError(message)
+        return "accurate" if self.accurate else self.net or "fast"
+

@@ -1,0 +1,132 @@
+"""The standard streams: results go to one and messages to another, and the third may have pictures."""
+
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Iterator
+
+from overfeat_tools.errors import OverfeatError, UsageError
+
+
+class NothingToDoError(UsageError):
+    """There is nothing to do: the help is the best answer."""
+
+
+def write(data: bytes | memoryview) -> None:
+    """Write bytes to standard output: all of them, or the failure is told.
+
+    Python's own stdout won't do.  Where it is unbuffered (`PYTHONUNBUFFERED`) its `write` may write only a part, when a
+    disk fills up, a pipe does not wait or a signal stops the process, and says so in a number that nobody looks at.
+
+    Raises
+    ------
+    OverfeatError
+        They can't be written.
+    BrokenPipeError
+        Nobody reads them any more.
+    """
+    if sys.stdout is None:
+        message = "standard output is closed"
+        raise OverfeatError(message)
+    with _failures_told():
+        _write_all(1, data)
+
+
+def close_output() -> None:
+    """Close standard output: some file systems report a full disk only here."""
+    if sys.stdout is not None:
+        with _failures_told():
+            os.close(1)
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"standard output: {(error.strerror or str(error)).lower()}"
+        raise OverfeatError(message) from error
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def take_stderr() -> None:
+    """Keep standard error for this program's own lines, and the numbers of closed standard streams from other files.
+
+    Libraries written in C print to descriptor 2, whatever Python does, so it becomes the null device.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:  # noqa: PLR2004 -- the last of the three standard streams
+        null = os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is not None:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        os.dup2(null, 2)
+
+
+def say(program: str, message: str) -> None:
+    """Print one line on standard error; control characters in it are escaped."""
+    text = "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in file_text(message))
+    show(f"{program}: {text}\n")
+
+
+def show(text: str) -> None:
+    """Print text on standard error, where it can be printed."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            _write_all(sys.stderr.fileno(), text.encode("utf-8", "backslashreplace"))
+
+
+def file_text(name: str) -> str:
+    r"""Read the bytes of a file's name as UTF-8, whatever the locale; others become \udc80 to \udcff."""
+    try:
+        return os.fsencode(name).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it was never a name in this locale
+        return name
+
+
+def agreed(question: str) -> bool:
+    """Ask on the terminal; where there is none, nobody can be asked: yes.
+
+    Raises
+    ------
+    OverfeatError
+        The terminal went away.
+    """
+    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    show(f"{question} [y/N] ")
+    try:
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except (OSError, ValueError) as error:
+        message = "the terminal went away"
+        raise OverfeatError(message) from error
+
+
+def input_files(files: list[str] | None) -> list[str]:
+    """Give the files to read: standard input if none is named.
+
+    Raises
+    ------
+    UsageError
+        Standard input is a terminal: nothing will come.
+    OverfeatError
+        Standard input is closed.
+    """
+    chosen = files or ["-"]
+    if "-" in chosen:
+        if sys.stdin is None:
+            message = "standard input is closed, or a folder"
+            raise OverfeatError(message)
+        if not files and sys.stdin.isatty():
+            raise NothingToDoError
+    return chosen

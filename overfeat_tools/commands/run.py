@@ -1,0 +1,218 @@
+"""What the commands that run a network share: open it, answer picture after picture, tell of the run."""
+
+import contextlib
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from overfeat_tools import cli
+from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
+from overfeat_tools.commands.preparation import Preparation, as_they_are
+from overfeat_tools.errors import ImageError, MemoryShortageError
+from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
+from overfeat_tools.networks.tables import describe_plans
+from overfeat_tools.networks.topology import TOPOLOGIES
+from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
+from overfeat_tools.results.maps import map_npy, map_text
+from overfeat_tools.results.table import table
+
+T = TypeVar("T")
+
+Results = Iterable[tuple[Item, FloatArray | ImageError]]
+
+
+def open_network(options: cli.NetworkOptions) -> Network:
+    """Open the network that the options name, on the device that they name."""
+    backend = open_backend(options.device, options.threads)
+    limit_bytes = memory_for_packed_weights(backend)
+    return Network(TOPOLOGIES[options.name], options.folder, backend, options.method, limit_bytes)
+
+
+def memory_for_packed_weights(backend: Backend) -> float:
+    """Give the most bytes for packed weights: `$OVERFEAT_MEMORY` MiB, else 1536 or an eighth of the device's.
+
+    Raises
+    ------
+    UsageError
+        The variable is no number.
+    """
+    named = os.environ.get("OVERFEAT_MEMORY")
+    if not named:
+        return min(PACKED_LIMIT_BYTES, backend.memory_bytes() / 8)
+    return float(cli.whole_number(named, f"OVERFEAT_MEMORY={named}: a number of MiB") << 20)
+
+
+def check_memory(network: Network, last: int, pictures: int, height: int, width: int) -> None:
+    """Refuse a batch whose maps don't fit in the memory that is free, before they are begun.
+
+    Raises
+    ------
+    MemoryShortageError
+        They don't.
+    """
+    needed = network.needed_bytes(pictures, height, width, last)
+    free = network.backend.free_bytes()
+    if free is not None and needed > free:
+        message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+        raise MemoryShortageError(message)
+
+
+@dataclass
+class Run:
+    """One run of a network over pictures: batches in, answers out, failures counted.
+
+    `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; it is called in the reader's
+    thread.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
+    result, `report` a picture's error.
+    """
+
+    network: Network
+    last: int
+    prepare: Callable[[Array], Array]
+    answer: Callable[[Item, FloatArray], None]
+    report: Callable[[Item, ImageError], None]
+    most_pictures: int = 64
+    strict: bool = False
+    decode_side: int | None = None
+    start: float = field(default_factory=perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    answered: int = 0
+    failed: int = 0
+    batches: int = 0
+
+    def over(self, files: Sequence[str]) -> int:
+        """Answer every picture of the files, in order; return the exit status."""
+        side = self.network.topology.input_size
+        items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
+        batches = Batches(map(self._judged, items), self.most_pictures, self.most_pictures * side * side)
+        begun: deque[Callable[[], Results]] = deque()
+        try:
+            for batch in batches:
+                begun.append(self._begin(batch))
+                # A batch may compute while the next is brought, but none waits for one that is not there yet.
+                while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
+                    for item, result in begun.popleft()():
+                        self._pass_on(item, result)
+                        if self.strict and self.failed:
+                            return ImageError.exit_status
+        finally:
+            batches.stop()
+        return ImageError.exit_status if self.failed else 0
+
+    def _judged(self, item: Item) -> Item:
+        return item.failed(ImageError(item.warning)) if self.strict and item.warning else item
+
+    def _begin(self, batch: list[Item]) -> Callable[[], Results]:
+        """Begin to compute a batch; give a function that gives its results."""
+        if batch[0].error is not None:
+            failed = [(batch[0], batch[0].error)]
+            return lambda: failed
+        try:
+            wait = self._timed("compute", lambda: self._compute(batch))
+        except MemoryShortageError as error:
+            shortage = error.with_traceback(None)  # which would keep the arrays of the failed run
+            return lambda: self._in_parts(batch, shortage)
+        return lambda: zip(batch, self._timed("compute", wait), strict=True)
+
+    def _in_parts(
+        self, batch: list[Item], shortage: MemoryShortageError
+    ) -> Iterator[tuple[Item, FloatArray | ImageError]]:
+        """Compute each half of a batch that was too large, after all that was begun before it."""
+        if len(batch) == 1:
+            yield batch[0], shortage
+            return
+        middle = len(batch) // 2
+        for part in (batch[:middle], batch[middle:]):
+            yield from self._begin(part)()
+
+    def _compute(self, batch: list[Item]) -> Callable[[], FloatArray]:
+        self.batches += 1
+        stack = [item.pixels for item in batch if item.pixels is not None]
+        height, width = stack[0].shape[:2]
+        check_memory(self.network, self.last, len(batch), height, width)
+        with contextlib.suppress(MemoryError):
+            pictures = np.stack(stack)
+            return self.network.begin(pictures, self.last)
+        # Not raised from the other one, which holds what the run had taken.
+        message = f"{width}x{height}: not enough memory"
+        raise MemoryShortageError(message)
+
+    def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
+        if isinstance(result, ImageError):
+            self.failed += 1
+            self.report(item, result)
+        else:
+            self.answered += 1
+            self._timed("write", lambda: self.answer(item, result))
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        start = perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+    def summary(self) -> list[str]:
+        """Tell of the run, a line each: what was computed where, and the time it took."""
+        whole = perf_counter() - self.start
+        seconds = {**self.seconds, "whole": whole}  # a copy: the reader may still be counting
+        backend = self.network.backend
+        compiler = backend.compiler
+        kernels = f", kernels compiled for vectors of {compiler.lanes}" if compiler and compiler.loaded else ""
+        lines = [
+            f"{self.network.topology.name} on {backend}{kernels}",
+            f"pictures answered: {self.answered} in {whole:.2f} s, {self.answered / whole:.1f} a second",
+            f"batches: {self.batches}; pictures failed: {self.failed}",
+            "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
+        ]
+        return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])
+
+
+def run(
+    program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int,
+    preparation: Preparation, answer: Callable[[Item, FloatArray], None], fail: Callable[[Item, str], None],
+) -> int:  # fmt: skip
+    """Answer every picture; tell of bad ones on stderr, and with -v of the run; return the status."""
+
+    def report(item: Item, error: ImageError) -> None:
+        fail(item, str(error))
+        cli.say(program, f"{item.place}: {error}")
+
+    def answer_and_warn(item: Item, values: FloatArray) -> None:
+        answer(item, values)
+        if item.warning:
+            cli.say(program, f"{item.place}: {item.warning}")
+
+    this = Run(
+        network, last, preparation.apply, answer_and_warn, report, most_pictures=options.batch, strict=options.strict,
+        decode_side=preparation.decode_side,
+    )  # fmt: skip
+    cli.started()
+    try:
+        status = this.over(files)
+        network.ledger.close()
+        return status
+    finally:
+        if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):
+            for line in this.summary():
+                cli.say(program, line)
+
+
+def print_maps(
+    program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int, form: str
+) -> int:
+    """Print one layer's map for each picture, as it is; return the exit status."""
+    chunks = map_text if form == "text" else map_npy
+
+    def answer(_: Item, values: FloatArray) -> None:
+        for chunk in chunks(values.transpose(2, 0, 1)):
+            cli.write(chunk)
+
+    preparation = as_they_are(network.topology.least_side(last))
+    return run(program, options, files, network, last, preparation, answer, lambda _item, _message: None)

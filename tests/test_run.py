@@ -1,0 +1,166 @@
+"""The loop of the commands: each picture gets its own answer, in order, within the memory there is."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from overfeat_tools.backend import CpuBackend
+from overfeat_tools.commands import run
+from overfeat_tools.commands.run import Run, check_memory, memory_for_packed_weights
+from overfeat_tools.errors import MemoryShortageError, UsageError
+from overfeat_tools.networks.layers import Normalise
+from overfeat_tools.networks.topology import Topology
+from overfeat_tools.pictures.stream import Item
+
+TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
+
+
+class Loop:
+    """A run of a network that gives its input back, and what came of it."""
+
+    def __init__(self, fail: Callable[[np.ndarray], None] = lambda _: None, **options: bool) -> None:  # type: ignore[type-arg]
+        self.answers: list[tuple[int, float]] = []
+        self.errors: list[tuple[int, str]] = []
+
+        def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+            fail(pictures)
+            result = pictures.astype(np.float32)
+            return lambda: result
+
+        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1))
+        self.run = Run(
+            network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
+            lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
+            lambda one, error: self.errors.append((one.number, str(error))),
+            **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[str]:
+    """Give a file of 40 pictures of growing brightness."""
+    path = tmp_path / "many.pgm"
+    path.write_bytes(b"".join(b"P5 100 100 255\n" + bytes([number]) * 10_000 for number in range(1, 41)))
+    return [str(path)]
+
+
+def test_each_picture_gets_its_own_answer(many: list[str]) -> None:
+    loop = Loop()
+    assert loop.run.over(many) == 0
+    assert loop.answers == [(number, number) for number in range(1, 41)]
+
+
+def test_strict_stops_at_the_first(many: list[str]) -> None:
+    loop = Loop(strict=True)
+    assert loop.run.over(["/nonexistent", *many]) == 3
+    assert (loop.answers, len(loop.errors)) == ([], 1)
+
+
+@pytest.mark.parametrize("how", ["estimated", "met"])
+def test_a_batch_too_large_for_memory_is_run_in_parts(
+    how: str, many: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are the program's own idea: a picture must not fail because of its neighbours."""
+    gate = threading.Event()
+
+    def fail(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
+        gate.wait(1.0)  # so that the next batch is a large one
+        gate.set()
+        if how == "met" and len(pictures) > 2:
+            raise MemoryError
+
+    if how == "estimated":
+        two_pictures = 2 * 2 * 4 * 3 * 100 * 100
+        monkeypatch.setattr(run, "_WORKSPACE_BYTES", 0)
+        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: two_pictures)
+    loop = Loop(fail)
+    loop.run.most_pictures = 10**5
+    assert loop.run.over(many) == 0
+    assert [number for number, _ in loop.answers] == list(range(1, 41))
+
+
+def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
+    """On a device that computes by itself: two batches are under way at most, answers keep their order."""
+    loop = Loop()
+    under_way, most = 0, 0
+
+    def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+
+        def wait() -> np.ndarray:  # type: ignore[type-arg]
+            nonlocal under_way
+            under_way -= 1
+            return pictures.astype(np.float32)
+
+        return wait
+
+    backend = CpuBackend(1)
+    backend.ahead = 1
+    loop.run.network = SimpleNamespace(topology=TINY, begin=begin, backend=backend)  # type: ignore[assignment]
+    loop.run.most_pictures = 3
+    assert loop.run.over([*many, *many]) == 0
+    assert [number for number, _ in loop.answers] == list(range(1, 81))
+    assert under_way == 0
+    assert most == 2
+
+
+def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:
+    """Also on a device that computes by itself: with nothing more there, a batch is finished."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    loop = Loop()
+    loop.run.network.backend.ahead = 1
+    answered = threading.Event()
+    answer = loop.run.answer
+    loop.run.answer = lambda item, values: (answer(item, values), answered.set())  # type: ignore[assignment, func-returns-value]
+    reader = threading.Thread(target=loop.run.over, args=([str(path)],))
+    reader.start()
+    with path.open("wb", buffering=0) as pipe:
+        for number in range(1, 4):
+            pipe.write(b"P5 100 100 255\n" + bytes([number]) * 10_000)
+            assert answered.wait(30), number
+            answered.clear()
+    reader.join()
+    assert len(loop.answers) == 3
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_damaged_picture(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """It is answered, with its warning; but `--strict` takes it for one that can't be used, and stops."""
+    pixels = np.full((100, 100, 3), 7, np.uint8)
+    items = [Item(1, "a", "a", pixels), Item(2, "b", "b", pixels, warning="cut off"), Item(3, "c", "c", pixels)]
+    monkeypatch.setattr(run, "read_items", lambda *_: iter(items))
+    loop = Loop(strict=strict)
+    assert loop.run.over(["a", "b", "c"]) == (3 if strict else 0)
+    assert [number for number, _ in loop.answers] == ([1] if strict else [1, 2, 3])
+    assert loop.errors == ([(2, "cut off")] if strict else [])
+
+
+def test_memory_for_packed_weights_is_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERFEAT_MEMORY", "3")
+    assert memory_for_packed_weights(CpuBackend(1)) == 3 << 20
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "-1", "1.5", "1e3", "\u0663", " 1", "many"])
+def test_memory_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERFEAT_MEMORY", text)
+    with pytest.raises(UsageError, match="OVERFEAT_MEMORY"):
+        memory_for_packed_weights(CpuBackend(1))
+
+
+def test_memory_check_counts_more_than_the_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's input and output may be all there is room for: then nothing is left to compute one from the other."""
+    network = SimpleNamespace(topology=TINY, backend=CpuBackend(1))
+    maps = 2 * 4 * 3 * 100 * 100
+    monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: maps)
+    with pytest.raises(MemoryShortageError, match="100x100"):
+        check_memory(network, 0, 1, 100, 100)  # type: ignore[arg-type]
+    monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: maps + (4 << 30))
+    check_memory(network, 0, 1, 100, 100)  # type: ignore[arg-type]
