@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from overfeat_tools.backend import machine
+from overfeat_tools.backend import CpuBackend, machine
 
 GIB = 1 << 30
 
@@ -73,3 +74,12 @@ def test_what_cannot_be_read_is_no_limit(text: str, tmp_path: Path) -> None:
     assert machine.processors(root, mine) >= 1
     assert machine.memory_bytes(root, mine) > GIB
     assert machine.processors(root, tmp_path / "none") >= 1
+
+
+def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It will be used again: else the second of two large pictures would be refused where the first was not."""
+    monkeypatch.setattr(machine, "free_bytes", lambda: 7 << 10)
+    backend = CpuBackend(1)
+    assert backend.free_bytes() == 7 << 10
+    backend.workspace("map 0", (3, 1 << 10), np.float32)
+    assert backend.free_bytes() == (7 + 12) << 10

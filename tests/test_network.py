@@ -19,7 +19,7 @@ from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.network import Network, steps
 from overfeat_tools.networks.tables import describe
-from overfeat_tools.networks.topology import ACCURATE, FAST, Topology
+from overfeat_tools.networks.topology import ACCURATE, FAST, TINY, Topology
 from overfeat_tools.networks.weights import file_bytes
 from overfeat_tools.results.maps import map_text
 from overfeat_tools.results.ranking import rank
@@ -292,3 +292,16 @@ def test_threads_and_float_pictures_agree(open_network: Callable[..., Network], 
         assert reference.distance(network.run(picture.astype(np.float32), FAST.feature_layer), expected) <= 1e-6
     rows_last = np.asfortranarray(picture)
     np.testing.assert_array_equal(open_network("fast", "gemm").run(rows_last, FAST.feature_layer), expected)
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+@pytest.mark.parametrize(("pictures", "height", "width"), [(1, 231, 231), (32, 231, 231), (1, 1500, 2000)])
+def test_needed_bytes_are_what_a_pass_takes(pictures: int, height: int, width: int, compiling: bool) -> None:  # noqa: FBT001
+    """What is asked for before a pass is enough for its workspaces and its result, and not many times as much."""
+    backend = CpuBackend(2, compiling=compiling)
+    network = Network(TINY, None, backend)
+    batch = np.zeros((pictures, height, width, 3), np.uint8)
+    taken = max(network.run(batch, last).nbytes for last in (3, TINY.last_layer) for _ in range(4))
+    taken += sum(memory.nbytes for memory in backend._workspaces.values())  # noqa: SLF001 -- what is measured
+    needed = max(network.needed_bytes(pictures, height, width, last) for last in (3, TINY.last_layer))
+    assert taken <= needed <= 3 * taken

@@ -122,7 +122,7 @@ def test_verbose(threads: str) -> None:
     told = [line.removeprefix("of-classify: ") for line in result.err.splitlines()[2:]]
     assert re.match(rf"tiny on .*\b{threads} threads", told[0])
     compiler = open_compiler()
-    assert compiler is None or told[0].endswith(f"loops compiled for vectors of {compiler.lanes}")
+    assert compiler is None or told[0].endswith(f"kernels compiled for vectors of {compiler.lanes}")
     answered, seconds, rate = re.match(r"pictures answered: (\d+) in ([\d.]+) s, ([\d.]+) a second", told[1]).groups()  # type: ignore[union-attr]
     assert int(answered) == pictures + 1
     assert float(rate) == pytest.approx(int(answered) / float(seconds), rel=0.05)

@@ -20,6 +20,11 @@ from overfeat_tools.pictures.stream import Item
 TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
 
 
+def needed_bytes(pictures: int, height: int, width: int, _: int) -> int:
+    """Stand for `Network.needed_bytes`."""
+    return 24 * pictures * height * width
+
+
 class Loop:
     """A run of a network that gives its input back, and what came of it."""
 
@@ -32,7 +37,7 @@ class Loop:
             result = pictures.astype(np.float32)
             return lambda: result
 
-        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1))
+        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1), needed_bytes=needed_bytes)
         self.run = Run(
             network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
             lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
@@ -75,9 +80,7 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
             raise MemoryError
 
     if how == "estimated":
-        two_pictures = 2 * 2 * 4 * 3 * 100 * 100
-        monkeypatch.setattr(run, "_WORKSPACE_BYTES", 0)
-        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: two_pictures)
+        monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: needed_bytes(2, 100, 100, 0))
     loop = Loop(fail)
     loop.run.most_pictures = 10**5
     assert loop.run.over(many) == 0
@@ -103,7 +106,8 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
 
     backend = CpuBackend(1)
     backend.ahead = 1
-    loop.run.network = SimpleNamespace(topology=TINY, begin=begin, backend=backend)  # type: ignore[assignment]
+    network = SimpleNamespace(topology=TINY, begin=begin, backend=backend, needed_bytes=needed_bytes)
+    loop.run.network = network  # type: ignore[assignment]
     loop.run.most_pictures = 3
     assert loop.run.over([*many, *many]) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 81))
@@ -155,12 +159,9 @@ def test_memory_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) ->
         memory_for_packed_weights(CpuBackend(1))
 
 
-def test_memory_check_counts_more_than_the_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layer's input and output may be all there is room for: then nothing is left to compute one from the other."""
-    network = SimpleNamespace(topology=TINY, backend=CpuBackend(1))
-    maps = 2 * 4 * 3 * 100 * 100
-    monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: maps)
-    with pytest.raises(MemoryShortageError, match="100x100"):
-        check_memory(network, 0, 1, 100, 100)  # type: ignore[arg-type]
-    monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: maps + (4 << 30))
-    check_memory(network, 0, 1, 100, 100)  # type: ignore[arg-type]
+def test_memory_is_asked_for_before_a_batch_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = SimpleNamespace(topology=TINY, backend=CpuBackend(1), needed_bytes=needed_bytes)
+    monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: needed_bytes(3, 100, 100, 0))
+    check_memory(network, 0, 3, 100, 100)  # type: ignore[arg-type]
+    with pytest.raises(MemoryShortageError, match="100x101"):
+        check_memory(network, 0, 3, 101, 100)  # type: ignore[arg-type]

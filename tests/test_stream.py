@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overfeat_tools.backend import CpuBackend, cpu
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
 
@@ -139,18 +137,6 @@ def test_prepare_may_refuse() -> None:
     found = list(prepared(iter([item(1), item(2, 0), item(3, 1), item(4)]), prepare, {}))
     assert [None if one.pixels is None else one.pixels.shape for one in found] == [(2, 4, 3), None, None, (2, 4, 3)]
     assert [str(one.error or "") for one in found] == ["", "bad", "too small", ""]
-
-
-# The loop over batches, with a network that only normalises.
-
-
-def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It will be used again: else the second of two large pictures would be refused where the first was not."""
-    monkeypatch.setattr(cpu, "open", lambda *_, **__: StringIO("MemTotal: 9 kB\nMemAvailable: 7 kB\n"), raising=False)
-    backend = CpuBackend(1)
-    assert backend.free_bytes() == 7 << 10
-    backend.scratch("map 0", (3, 1 << 10), np.float32)
-    assert backend.free_bytes() == (7 + 12) << 10
 
 
 def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:

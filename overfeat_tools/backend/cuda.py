@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
+from overfeat_tools.backend.transfers import Download, Slot, reason_of, round_up, translated_errors
 from overfeat_tools.errors import BackendError
 
 # Work at a time: enough for any batch of usual pictures, and bounded for large ones.
@@ -53,12 +54,8 @@ def open_cuda() -> "CudaBackend":
             warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
             return CudaBackend()
     except Exception as error:  # whatever cupy, the driver or a library has to say
-        message = f"--device cuda: no card that works ({_reason(error)}); use --device cpu"
+        message = f"--device cuda: no card that works ({reason_of(error)}); use --device cpu"
         raise BackendError(message) from error
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__).lower()
 
 
 class CudaBackend:
@@ -86,8 +83,8 @@ class CudaBackend:
         self._stream: Any = cupy.cuda.Stream(non_blocking=True)
         self._uploads: Any = cupy.cuda.Stream(non_blocking=True)
         self._downloads: Any = cupy.cuda.Stream(non_blocking=True)
-        self._inputs = [_Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
-        self._outputs = [_Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
+        self._inputs = [Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
+        self._outputs = [Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
         self._plan: DftPlan | None = None
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
@@ -145,7 +142,7 @@ class CudaBackend:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Queue what is done inside on the stream for computing, and translate CUDA's errors."""
-        with _translated_errors():
+        with translated_errors():
             self._inputs.reverse()  # the slots take turns
             self._outputs.reverse()
             try:
@@ -173,7 +170,7 @@ class CudaBackend:
         slot.wait()
         if slot.device is None or slot.device.nbytes < pictures.nbytes:
             slot.device = None
-            slot.device = self.xp.empty(_room(pictures.nbytes), np.uint8)
+            slot.device = self.xp.empty(round_up(pictures.nbytes), np.uint8)
             # The pool may have handed out what the last batch still computes with.
             self._uploads.wait_event(self._stream.record())
         pinned = slot.pinned(pictures)
@@ -204,85 +201,6 @@ class CudaBackend:
     def memory_bytes(self) -> int:
         """Give the size of the card's memory."""
         return int(self._runtime.memGetInfo()[1])
-
-
-@contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn errors of CUDA and its libraries into a line for the user, or into `MemoryError`.
-
-    Most shortages are one already: `cupy.cuda.memory.OutOfMemoryError` is derived from it.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("cupy"):
-            raise
-        reason = _reason(error)
-        if "memoryallocation" in reason or "alloc_failed" in reason:
-            raise MemoryError(reason) from error
-        message = f"--device cuda: the card failed ({reason}); use --device cpu"
-        raise BackendError(message) from error
-
-
-def _room(size_bytes: int) -> int:
-    """Round up to a power of two: pictures of all sizes then leave no more than twice the largest in the pools."""
-    return int(1 << (size_bytes - 1).bit_length())
-
-
-class Download:
-    """A result on its way from the card; calling it waits for the result.
-
-    Parameters
-    ----------
-    pinned : array
-        Where it arrives.
-    there : cupy array
-        Where it comes from: must be kept until it has.
-    arrived : cupy event
-    """
-
-    def __init__(self, pinned: FloatArray, there: Any, arrived: Any) -> None:  # noqa: ANN401 -- cupy's are untyped
-        self._pinned, self._there, self._arrived = pinned, there, arrived
-        self._values: FloatArray | None = None
-
-    def __call__(self) -> FloatArray:
-        """Give the result, an array of its own."""
-        if self._values is None:
-            self.synchronize()
-        assert self._values is not None  # noqa: S101 -- for the type checker
-        return self._values
-
-    def synchronize(self) -> None:
-        """Take the result out of the pinned memory, which another one needs."""
-        if self._values is None:
-            with _translated_errors():
-                self._arrived.synchronize()
-            self._values = self._pinned.copy()
-            self._there = None
-
-
-class _Slot:
-    """Pinned memory, with room on the card for what it sends, and what must be over before it is used again."""
-
-    def __init__(self, empty_pinned: Callable[[int, npt.DTypeLike], Array]) -> None:
-        self._empty_pinned = empty_pinned
-        self._pinned: Array | None = None
-        self.device: Any = None
-        self.busy: Any = None
-
-    def wait(self) -> None:
-        """Wait until its last use is over."""
-        if self.busy is not None:
-            self.busy.synchronize()
-            self.busy = None
-
-    def pinned(self, like: Array) -> Array:
-        """Give pinned memory as an array of a shape and dtype."""
-        if self._pinned is None or self._pinned.nbytes < like.nbytes:
-            self._pinned = None
-            self._pinned = self._empty_pinned(_room(like.nbytes), np.uint8)
-        array: Array = self._pinned[: like.nbytes].view(like.dtype).reshape(like.shape)
-        return array
 
 
 class DftPlan:
