@@ -178,7 +178,9 @@ def content(
         start, status = 0, 200
         extra = {"ETag": etag} if etag else {}
         asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        if ranges and asked and handler.headers.get("If-Range", etag) == etag:
+        version = handler.headers.get("If-Range")
+        same = version is None or (version == etag and not version.startswith("W/"))
+        if ranges and asked and same:
             start = int(asked[1])
             if start >= len(body):
                 handler.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})

@@ -127,9 +127,10 @@ def test_resumed_by_another_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("etag", ['"one"', 'W/"one"', None])
 def test_weak_or_no_validator(tmp_path: Path, etag: str | None) -> None:
+    """A weak one promises nothing about the bytes, so that a server must not take it."""
     with serving(a=content(tgz(), etag=etag, cuts=[300_000])) as server:
-        get(tmp_path, server.url("/a"))
-        assert len(server.asked) == 2
+        logged = get(tmp_path, server.url("/a"))
+    assert any(line.startswith("resuming after") for line in logged)
     whole(tmp_path)
 
 
@@ -188,8 +189,9 @@ def test_pieces_that_do_not_belong_together(tmp_path: Path) -> None:
     whole(tmp_path)
 
 
-def test_changed_between_tries(tmp_path: Path) -> None:
-    old = tgz()[:-1] + b"?"
+def test_changed_between_attempts(tmp_path: Path) -> None:
+    """Only the version tells: the bytes that come twice are the same in both."""
+    old = tgz()[:1000] + bytes(100) + tgz()[1100:]
     with serving(a=in_turn(content(old, etag='"old"', cuts=[300_000]), content(tgz(), etag='"new"'))) as server:
         get(tmp_path, server.url("/a"))
     whole(tmp_path)
@@ -217,8 +219,8 @@ def test_no_source_has_them(tmp_path: Path) -> None:
     """The user is told what is needed, and what can be done."""
     with serving(b=content(tgz()[:-9])) as server, pytest.raises(DownloadError) as caught:
         get(tmp_path, server.url("/a"), server.url("/b"))
-    sizes = f"{FAST.size} bytes", f"{ACCURATE.size} bytes"
-    for word in ("net_weight_0", "net_weight_1", *sizes, str(tmp_path), "--from"):
+    needed = [word for file in (FAST, ACCURATE) for word in (file.name, f"{file.size} bytes")]
+    for word in (*needed, str(tmp_path), "--from"):
         assert word in str(caught.value)
     assert listing(tmp_path) == []
 

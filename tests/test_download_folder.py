@@ -117,3 +117,15 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.exit_status == 1
         assert server.asked == []
     assert listing(tmp_path) == []
+
+
+def test_room_for_the_archive_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room for what is unpacked is asked for before the archive is fetched."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=(16 << 20) + len(tgz()) + FAST.size)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with serving(a=content(tgz())) as server, pytest.raises(OverfeatError, match="make room"):
+        get(tmp_path, server.url("/a"))
+    assert not list(tmp_path.rglob("*.part")) or next(tmp_path.rglob("*.part")).stat().st_size == 0
+    (tmp_path / "archive").write_bytes(tgz())
+    get(tmp_path / "w", str(tmp_path / "archive"))
+    whole(tmp_path / "w")

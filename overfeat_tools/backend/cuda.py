@@ -47,15 +47,13 @@ def open_cuda() -> "CudaBackend":
         There is no cupy, no card, or they don't work.
     """
     if importlib.util.find_spec("cupy") is None:
-        message = "--device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use --device cpu"
-        raise BackendError(message)
+        raise BackendError("--device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use --device cpu")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
             return CudaBackend()
     except Exception as error:  # whatever cupy, the driver or a library has to say
-        message = f"--device cuda: no card that works ({reason_of(error)}); use --device cpu"
-        raise BackendError(message) from error
+        raise BackendError(f"--device cuda: no card that works ({reason_of(error)}); use --device cpu") from error
 
 
 class CudaBackend:
@@ -78,8 +76,7 @@ class CudaBackend:
         self._runtime: Any = cupy.cuda.runtime
         # Asked first: where there is no card or driver this fails cleanly, and a stream noisily.
         if not self._runtime.getDeviceCount():
-            message = "none found"
-            raise BackendError(message)
+            raise BackendError("none found")
         self._stream: Any = cupy.cuda.Stream(non_blocking=True)
         self._uploads: Any = cupy.cuda.Stream(non_blocking=True)
         self._downloads: Any = cupy.cuda.Stream(non_blocking=True)
@@ -101,8 +98,7 @@ class CudaBackend:
             x = self.xp.matmul(x, x) + self.xp.matmul(x[0], x[1])
             result = self.download(x.real.copy())
         if (result() != 2 * len(ones)).any():
-            message = "it computes wrongly"
-            raise BackendError(message)
+            raise BackendError("it computes wrongly")
 
     def drop_compiler(self) -> None:
         """Do nothing: there is none."""

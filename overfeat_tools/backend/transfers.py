@@ -12,6 +12,7 @@ from overfeat_tools.errors import BackendError
 
 
 def reason_of(error: BaseException) -> str:
+    """Give the first line of an error, or its name, for a message."""
     return (str(error).strip().partition("\n")[0] or type(error).__name__).lower()
 
 
@@ -29,8 +30,7 @@ def translated_errors() -> Iterator[None]:
         reason = reason_of(error)
         if "memoryallocation" in reason or "alloc_failed" in reason:
             raise MemoryError(reason) from error
-        message = f"--device cuda: the card failed ({reason}); use --device cpu"
-        raise BackendError(message) from error
+        raise BackendError(f"--device cuda: the card failed ({reason}); use --device cpu") from error
 
 
 def round_up(size_bytes: int) -> int:

@@ -51,8 +51,7 @@ def whole_number(text: str, expected: str) -> int:
         It is something else than `expected`.
     """
     if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 -- Python refuses very long ones
-        message = f"{expected} expected"
-        raise UsageError(message)
+        raise UsageError(f"{expected} expected")
     return int(text)
 
 
@@ -247,7 +246,6 @@ class NetworkOptions:
     def name(self) -> str:
         """The network asked for."""
         if self.accurate and self.net not in (None, "accurate"):
-            message = f"-l means --net accurate; it can't go with --net {self.net}"
-            raise UsageError(message)
+            raise UsageError(f"-l means --net accurate; it can't go with --net {self.net}")
         return "accurate" if self.accurate else self.net or "fast"
 

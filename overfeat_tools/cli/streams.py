@@ -27,8 +27,7 @@ def write(data: bytes | memoryview) -> None:
         Nobody reads them any more.
     """
     if sys.stdout is None:
-        message = "standard output is closed"
-        raise OverfeatError(message)
+        raise OverfeatError("standard output is closed")
     with _failures_told():
         _write_all(1, data)
 
@@ -47,8 +46,7 @@ def _failures_told() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        message = f"standard output: {(error.strerror or str(error)).lower()}"
-        raise OverfeatError(message) from error
+        raise OverfeatError(f"standard output: {(error.strerror or str(error)).lower()}") from error
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -108,8 +106,7 @@ def agreed(question: str) -> bool:
     try:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     except (OSError, ValueError) as error:
-        message = "the terminal went away"
-        raise OverfeatError(message) from error
+        raise OverfeatError("the terminal went away") from error
 
 
 def input_files(files: list[str] | None) -> list[str]:
@@ -125,8 +122,7 @@ def input_files(files: list[str] | None) -> list[str]:
     chosen = files or ["-"]
     if "-" in chosen:
         if sys.stdin is None:
-            message = "standard input is closed, or a folder"
-            raise OverfeatError(message)
+            raise OverfeatError("standard input is closed, or a folder")
         if not files and sys.stdin.isatty():
             raise NothingToDoError
     return chosen

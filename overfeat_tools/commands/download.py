@@ -139,8 +139,7 @@ def download(options: Options) -> int:
     pins = _pins(options.sums)
     given = options.source is not None
     if (options.listed and (options.verify or given or pins)) or (options.verify and given):
-        message = "--list, --verify and --from don't go together"
-        raise UsageError(message)
+        raise UsageError("--list, --verify and --from don't go together")
     from overfeat_tools.download import manifest, sources
     from overfeat_tools.networks.weights import weights_folder
 
@@ -156,8 +155,7 @@ def download(options: Options) -> int:
 def _pins(sums: Sequence[str] | None) -> frozenset[str]:
     for each in sums or ():
         if len(each) != _SHA256_DIGITS or set(each.lower()) - set("0123456789abcdef"):
-            message = f"--sha256 {each}: {_SHA256_DIGITS} hexadecimal digits expected"
-            raise UsageError(message)
+            raise UsageError(f"--sha256 {each}: {_SHA256_DIGITS} hexadecimal digits expected")
     return frozenset(each.lower() for each in sums or ())
 
 
@@ -188,8 +186,7 @@ def _get(
 def _accept_licence(*, yes: bool) -> None:
     _say(LICENCE)
     if not (yes or cli.agreed("Download the weights?")):
-        message = "nothing is downloaded"
-        raise OverfeatError(message)
+        raise OverfeatError("nothing is downloaded")
 
 
 def _verify(
@@ -200,8 +197,7 @@ def _verify(
 
     chosen = [file for file in files if named or file.name in records or (place / file.name).exists()]
     if not chosen:
-        message = f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d"
-        raise WeightsError(message)
+        raise WeightsError(f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d")
     status = 0
     for file in chosen:
         try:

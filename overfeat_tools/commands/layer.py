@@ -72,18 +72,15 @@ def layer(options: Options) -> int:
     if options.listed:
         return _list(options)
     if options.input_size is not None:
-        message = "--input goes with --list"
-        raise UsageError(message)
+        raise UsageError("--input goes with --list")
     if options.number is None:
-        message = "which layer? give -L N; see of-layer --list"
-        raise UsageError(message)
+        raise UsageError("which layer? give -L N; see of-layer --list")
 
     from overfeat_tools.networks.topology import TOPOLOGIES
 
     topology = TOPOLOGIES[options.name]
     if options.number > topology.last_layer:
-        message = f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}"
-        raise UsageError(message)
+        raise UsageError(f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}")
     files = cli.input_files(options.files)
 
     from overfeat_tools.commands import run
@@ -93,8 +90,7 @@ def layer(options: Options) -> int:
 
 def _list(options: Options) -> int:
     if options.files or options.number is not None:
-        message = "--list prints a table only: it goes with neither -L nor files"
-        raise UsageError(message)
+        raise UsageError("--list prints a table only: it goes with neither -L nor files")
     from overfeat_tools.networks.tables import describe
     from overfeat_tools.networks.topology import TOPOLOGIES
     from overfeat_tools.results.table import table

@@ -28,8 +28,7 @@ def as_they_are(least_side: int) -> Preparation:
     def check(pixels: Array) -> Array:
         height, width = pixels.shape[:2]
         if min(height, width) < least_side:
-            message = f"{width}x{height} is smaller than {least_side}x{least_side}"
-            raise ImageError(message)
+            raise ImageError(f"{width}x{height} is smaller than {least_side}x{least_side}")
         return pixels
 
     return Preparation(check)
@@ -56,13 +55,11 @@ def to_one_answer(topology: Topology, size: str | None, *, exact: bool) -> Prepa
         return Preparation(lambda pixels: _cut(pixels, topology))
     side = topology.input_size if size is None else cli.whole_number(size, f"--size {size}: a number of pixels or none")
     if reason := _not_one_answer(topology, side):
-        message = f"--size {side}: {side}x{side} {reason}"
-        raise UsageError(message)
+        raise UsageError(f"--size {side}: {side}x{side} {reason}")
 
     def scale(pixels: Array) -> Array:
         if not pixels.size:
-            message = "{1}x{0} has no pixels".format(*pixels.shape)
-            raise ImageError(message)
+            raise ImageError("{1}x{0} has no pixels".format(*pixels.shape))
         return fit(pixels, side)
 
     return Preparation(scale, None if exact else side)
@@ -72,8 +69,7 @@ def _cut(pixels: Array, topology: Topology) -> Array:
     square = centre_square(pixels)
     if reason := _not_one_answer(topology, len(square)):
         height, width = pixels.shape[:2]
-        message = f"{width}x{height} {reason}"
-        raise ImageError(message)
+        raise ImageError(f"{width}x{height} {reason}")
     return square
 
 

@@ -59,8 +59,9 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
     needed = network.needed_bytes(pictures, height, width, last)
     free = network.backend.free_bytes()
     if free is not None and needed > free:
-        message = f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-        raise MemoryShortageError(message)
+        raise MemoryShortageError(
+            f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+        )
 
 
 @dataclass
@@ -140,8 +141,7 @@ class Run:
             pictures = np.stack(stack)
             return self.network.begin(pictures, self.last)
         # Not raised from the other one, which holds what the run had taken.
-        message = f"{width}x{height}: not enough memory"
-        raise MemoryShortageError(message)
+        raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
         if isinstance(result, ImageError):

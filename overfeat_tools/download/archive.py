@@ -57,15 +57,13 @@ def read_archive(path: Path, files: Sequence[WeightFile]) -> Iterator[tuple[Weig
             for name, size, open_member in _members(content, files):
                 file = wanted.pop(name.replace("\\", "/").rpartition("/")[2], None)
                 if file and size != file.size:
-                    message = f"{file.name} in it has {size} bytes, {file.size} expected"
-                    raise WeightsError(message)
+                    raise WeightsError(f"{file.name} in it has {size} bytes, {file.size} expected")
                 if file:
                     member = open_member()
                     yield from ((file, chunk) for chunk in iter(lambda: member.read(_CHUNK_BYTES), b""))  # noqa: B023
     except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"broken archive: {reason[:1].lower()}{reason[1:]}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"broken archive: {reason[:1].lower()}{reason[1:]}") from error
 
 
 def _members(content: io.BufferedReader, files: Sequence[WeightFile]) -> Iterator[_Member]:
@@ -79,8 +77,7 @@ def _members(content: io.BufferedReader, files: Sequence[WeightFile]) -> Iterato
         yield from _tar_members(content if kind == "tar" else cast("IO[bytes]", gzip.GzipFile(fileobj=content)))
     else:
         sizes = " or ".join(f"{file.size} bytes ({file.name})" for file in files)
-        message = f"neither a tar, tgz or zip archive nor a weight file: that has {sizes}, this has {size}"
-        raise WeightsError(message)
+        raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: that has {sizes}, this has {size}")
 
 
 def _tar_members(content: IO[bytes]) -> Iterator[_Member]:
@@ -119,6 +116,5 @@ class _Bounded:
         data = self._read(most if size < 0 else min(size, most))
         self.budget -= len(data)
         if self.budget < 0:
-            message = "its headers are too large"
-            raise ValueError(message)
+            raise ValueError("its headers are too large")
         return data

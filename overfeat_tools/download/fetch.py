@@ -71,8 +71,7 @@ class Fetch:
                     retrying(self._attempt, client)
         except tenacity.RetryError as error:
             last = error.last_attempt
-            message = f"{last.exception()}; gave up after {last.attempt_number} attempts"
-            raise DownloadError(message) from error
+            raise DownloadError(f"{last.exception()}; gave up after {last.attempt_number} attempts") from error
 
     def _here(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0
@@ -115,8 +114,7 @@ class Fetch:
             require_space(self._part.parent, self.files, response.total, self._here())
             self._write(itertools.chain([head], response.chunks), response)
         if response.total not in (None, self._here()):
-            message = "the connection was closed early"
-            raise transport.TransientError(message)
+            raise transport.TransientError("the connection was closed early")
         self._part.replace(self.path)
         self._validator.unlink()
 
@@ -125,8 +123,7 @@ class Fetch:
         known = kind_of(head) or file_of_size(total, self.files) or (total is None and not kind.startswith("text/"))
         if not known or (total or 0) > self._most:
             what = f"{kind or 'a file'} of {'unknown size' if total is None else f'{total} bytes'}"
-            message = f"what came, {what}, is neither a tar, tgz or zip archive nor a weight file"
-            raise DownloadError(message)
+            raise DownloadError(f"what came, {what}, is neither a tar, tgz or zip archive nor a weight file")
 
     def _write(self, chunks: Iterable[bytes], response: transport.Response) -> None:
         """Write what comes, after comparing it with what is here of it."""
@@ -138,11 +135,9 @@ class Fetch:
             for chunk in chunks:
                 known = part.read(len(chunk))
                 if not chunk.startswith(known):
-                    message = "the file on the server has changed"
-                    raise transport.RangeError(message)
+                    raise transport.RangeError("the file on the server has changed")
                 part.write(chunk[len(known) :])
                 advance(len(chunk))
                 if part.tell() > self._most:
                     self._part.unlink()
-                    message = f"more than {self._most} bytes came: too many for the weights"
-                    raise DownloadError(message)
+                    raise DownloadError(f"more than {self._most} bytes came: too many for the weights")

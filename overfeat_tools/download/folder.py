@@ -47,8 +47,7 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[Path]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         advice = "make room and run this again" if error.errno in _FULL else "another folder can be named with -d"
-        message = f"{error.filename or folder}: {reason}; {advice}"
-        raise OverfeatError(message) from error
+        raise OverfeatError(f"{error.filename or folder}: {reason}; {advice}") from error
 
 
 def _lock(descriptor: int, log: Callable[[str], None]) -> None:
@@ -86,5 +85,4 @@ def require_space(folder: Path, files: Sequence[WeightFile], total: int | None =
     free = shutil.disk_usage(folder).free
     if free < rest + _SLACK_BYTES:
         needed = f"{free / 1e6:.0f} MB free, {(rest + _SLACK_BYTES) / 1e6:.0f} MB needed"
-        message = f"{folder}: {needed}; make room, or name another folder with -d"
-        raise OverfeatError(message)
+        raise OverfeatError(f"{folder}: {needed}; make room, or name another folder with -d")

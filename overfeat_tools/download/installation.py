@@ -71,11 +71,10 @@ class Installation:
             else:
                 return
         names = " and ".join(f"{file.name} ({file.size} bytes)" for file in wanted)
-        message = (
+        raise DownloadError(
             f"none of {len(sources)} sources gave {names}; if you can get them elsewhere, put them in {self.folder}, "
             "or name their folder, an archive (tar, tgz or zip) or a URL with --from"
         )
-        raise DownloadError(message)
 
     def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
         url = source.place
@@ -105,8 +104,7 @@ class Installation:
         except OSError as error:
             problem = (error.strerror or str(error)).lower()
         if problem:
-            message = f"{place}: {problem}; a file, a folder or an http(s) URL expected"
-            raise UsageError(message)
+            raise UsageError(f"{place}: {problem}; a file, a folder or an http(s) URL expected")
         self._install(archives, wanted, str(place.absolute()))
 
     def _install(self, archives: Sequence[Path], wanted: Sequence[WeightFile], origin: str) -> None:
@@ -116,8 +114,7 @@ class Installation:
             bare = file_of_size(archive.stat().st_size, wanted) if archive.parent == self.unfinished else None
             found |= {bare.name: archive} if bare else self._unpack(archive, wanted)
         if missing := [file.name for file in wanted if file.name not in found]:
-            message = f"{' and '.join(missing)} not found; to get one file only, name its network"
-            raise WeightsError(message)
+            raise WeightsError(f"{' and '.join(missing)} not found; to get one file only, name its network")
         digests = [check(found[file.name], file, self.records, self.pins) for file in wanted]
         for file in wanted:
             install(found[file.name], self.folder / file.name)

@@ -38,11 +38,11 @@ def read_manifest(folder: Path) -> dict[str, Record]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        message = f"{path}: {(error.strerror or str(error)).lower()}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{path}: not a manifest of of-download; delete it, and run of-download to make a new one"
-        raise WeightsError(message) from error
+        raise WeightsError(
+            f"{path}: not a manifest of of-download; delete it, and run of-download to make a new one"
+        ) from error
 
 
 def write_manifest(folder: Path, unfinished: Path, records: dict[str, Record]) -> None:

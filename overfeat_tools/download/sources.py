@@ -29,8 +29,7 @@ def published_files(networks: Sequence[str] | None) -> list[WeightFile]:
     files = [WeightFile(t.name, t.weight_file, t.kernel_shapes) for t in TOPOLOGIES.values() if not t.packaged]
     if unknown := set(networks or ()) - {file.network for file in files}:
         published = " and ".join(file.network for file in files)
-        message = f"there are no weights of {min(unknown)} to download, only of {published}"
-        raise UsageError(message)
+        raise UsageError(f"there are no weights of {min(unknown)} to download, only of {published}")
     return [file for file in files if not networks or file.network in networks]
 
 
@@ -67,8 +66,7 @@ SOURCES = (
 def chosen_sources(named: str | None) -> tuple[Source, ...]:
     """Give the sources to try: the one named with --from, else `$OVERFEAT_URL`, else all that are known."""
     if named == "":
-        message = "--from: a file, a folder or a URL expected"
-        raise UsageError(message)
+        raise UsageError("--from: a file, a folder or a URL expected")
     if named:
         return (Source(named, "named with --from"),)
     variable = os.environ.get("OVERFEAT_URL")

@@ -56,8 +56,7 @@ def open_client(read_timeout_seconds: float) -> httpx.Client:
     try:
         return httpx.Client(follow_redirects=True, max_redirects=_MOST_REDIRECTS, timeout=timeout, headers=headers)
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-        message = f"proxy or certificates named by the environment can't be used: {_line(error)}"
-        raise DownloadError(message) from error
+        raise DownloadError(f"proxy or certificates named by the environment can't be used: {_line(error)}") from error
 
 
 @contextmanager
@@ -90,11 +89,9 @@ def _total(response: httpx.Response, start: int) -> int | None:
         total = _number(sent.rpartition("/")[2])
         if total is not None and sent == f"bytes {start}-{total - 1}/{total}":
             return total
-        message = "the server sent another range than the one requested"
-        raise RangeError(message)
+        raise RangeError("the server sent another range than the one requested")
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        message = "the file on the server is shorter than what is here already"
-        raise RangeError(message)
+        raise RangeError("the file on the server is shorter than what is here already")
     kind = TransientError if status in _TRANSIENT_STATUSES else DownloadError
     raise kind(f"{status} {response.reason_phrase}".strip().lower())
 
@@ -108,11 +105,9 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        message = f"can't connect: {_line(error)}"
-        raise UnreachableError(message) from error
+        raise UnreachableError(f"can't connect: {_line(error)}") from error
     except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as error:
-        message = f"the connection broke: {_line(error)}"
-        raise TransientError(message) from error
+        raise TransientError(f"the connection broke: {_line(error)}") from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
         raise DownloadError(_line(error)) from error
 

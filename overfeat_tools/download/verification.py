@@ -45,8 +45,7 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
                     if wrong := _implausible(content, count, limits, digest):
                         problem = problem or f"the {what} of convolution {number} have {wrong}"
     except OSError as error:
-        message = f"{path}: {(error.strerror or str(error)).lower()}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     sha256, record = digest.hexdigest(), records.get(file.name)
     if pins and sha256 not in pins:
         problem = f"its sha256 is {sha256}, which was not given with --sha256"
@@ -56,8 +55,7 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
             f"delete {NAME} beside the weights"
         )
     if problem:
-        message = f"{path}: not the weights of {file.network}: {problem}"
-        raise WeightsError(message)
+        raise WeightsError(f"{path}: not the weights of {file.network}: {problem}")
     return sha256
 
 

@@ -26,6 +26,5 @@ def read_classes(file: str) -> tuple[Class, ...]:
     rows = [line.split("\t") for line in text.splitlines()]
     classes = tuple(Class(int(index), wnid, name) for index, wnid, name in rows)
     if [item.index for item in classes] != list(range(len(classes))):
-        message = f"{file}: the classes are not numbered 0, 1, 2, ..."
-        raise OverfeatError(message)
+        raise OverfeatError(f"{file}: the classes are not numbered 0, 1, 2, ...")
     return classes

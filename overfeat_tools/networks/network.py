@@ -124,8 +124,7 @@ class Network:
             case Pad() | Softmax() as layer:
                 return layer(x, self.backend)
             case layer:
-                message = f"{layer} does not follow a convolution"
-                raise NotImplementedError(message)
+                raise NotImplementedError(f"{layer} does not follow a convolution")
 
 
 # Layers that are computed together with the one before them, if that is of the kind named.

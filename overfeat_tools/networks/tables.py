@@ -19,8 +19,7 @@ def describe(topology: Topology, height: int, width: int) -> list[tuple[object, 
     shapes = topology.shapes(height, width)
     least = topology.input_size
     if min(height, width) < least:
-        message = f"--input {height}x{width}: smaller than {least}x{least}"
-        raise UsageError(message)
+        raise UsageError(f"--input {height}x{width}: smaller than {least}x{least}")
     kernels = iter(topology.kernel_shapes)
     rows: list[tuple[object, ...]] = [("layer", "kind", "channels", "height", "width", "parameters", "what")]
     for number, (layer, shape) in enumerate(zip(topology.layers, shapes, strict=True)):

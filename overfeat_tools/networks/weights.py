@@ -38,12 +38,10 @@ def weights_folder(named: str | Path | None = None) -> Path:
         There is no default, because the user has no home folder.
     """
     if named == "":
-        message = "-d: the name of a folder expected"
-        raise UsageError(message)
+        raise UsageError("-d: the name of a folder expected")
     folder = named or os.environ.get("OVERFEAT_DATA") or data_folder()
     if folder is None:
-        message = "no home folder to look for weights in; name their folder with -d or $OVERFEAT_DATA"
-        raise WeightsError(message)
+        raise WeightsError("no home folder to look for weights in; name their folder with -d or $OVERFEAT_DATA")
     return Path(folder)
 
 
@@ -81,24 +79,21 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
     try:
         found = path.stat().st_size
         if not path.is_file():
-            message = f"{path}: not a file; {cure}"
-            raise WeightsError(message)
+            raise WeightsError(f"{path}: not a file; {cure}")
         if found != expected:
-            message = f"{path}: {expected} bytes expected for the weights of {network}, {found} found; {cure}"
-            raise WeightsError(message)
+            raise WeightsError(f"{path}: {expected} bytes expected for the weights of {network}, {found} found; {cure}")
         numbers = np.memmap(path, "<f4", "r")
     except FileNotFoundError as error:
-        message = (
+        raise WeightsError(
             f"{path}: no weights of {network} here; {cure}, name their folder with -d, "
             "or try --net tiny, which knows only drawn patterns"
-        )
-        raise WeightsError(message) from error
+        ) from error
     except OSError as error:
         if error.errno == errno.ENOMEM:
-            message = f"{path}: not enough memory to map {expected} bytes"
-            raise OverfeatError(message) from error
-        message = f"{path}: {(error.strerror or str(error)).lower()}; {cure}, or name their folder with -d"
-        raise WeightsError(message) from error
+            raise OverfeatError(f"{path}: not enough memory to map {expected} bytes") from error
+        raise WeightsError(
+            f"{path}: {(error.strerror or str(error)).lower()}; {cure}, or name their folder with -d"
+        ) from error
     return list(_walk(numbers.view(np.ndarray), shapes))
 
 

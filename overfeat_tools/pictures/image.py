@@ -40,8 +40,7 @@ def decode(first: bytes, descriptor: int, side: int | None = None) -> Picture:
         It can't be read.
     """
     if not first:
-        message = "the file is empty"
-        raise ImageError(message)
+        raise ImageError("the file is empty")
     with os.fdopen(os.dup(descriptor), "rb") as rest:
         data = first + rest.read()
     from PIL import Image
@@ -52,12 +51,12 @@ def decode(first: bytes, descriptor: int, side: int | None = None) -> Picture:
     except ImageError:
         raise
     except MemoryError as error:
-        message = "not enough memory to decode it"
-        raise ImageError(message) from error
+        raise ImageError("not enough memory to decode it") from error
     except Exception as error:  # decoders raise whatever they like at a broken file
         known = "could not find a backend" not in str(error).lower()
-        message = "the picture is broken: it can't be decoded" if known else "not a picture in a known format"
-        raise ImageError(message) from error
+        raise ImageError(
+            "the picture is broken: it can't be decoded" if known else "not a picture in a known format"
+        ) from error
     return Picture(_rgb(pixels))
 
 
@@ -93,8 +92,7 @@ def _draft(data: bytes, side: int) -> Array:
 
 def _check_size(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        message = f"{width}x{height} is more than {MAX_PIXELS} pixels"
-        raise ImageError(message)
+        raise ImageError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
 
 
 def _rgb(pixels: Array) -> Array:
@@ -102,8 +100,7 @@ def _rgb(pixels: Array) -> Array:
     if pixels.ndim == 2:  # noqa: PLR2004 -- rows and columns
         pixels = pixels[..., None]
     if pixels.ndim != 3 or not pixels.size:  # noqa: PLR2004 -- rows, columns, channels
-        message = f"an array of shape {pixels.shape} is no picture"
-        raise ImageError(message)
+        raise ImageError(f"an array of shape {pixels.shape} is no picture")
     channels = _ALPHA.get(pixels.shape[2], pixels.shape[2])
     pixels = pixels[..., :channels]
     if pixels.dtype == np.bool_:

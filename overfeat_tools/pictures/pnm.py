@@ -154,8 +154,7 @@ class PnmParser:
             self._fail(f"the header is longer than {_MAX_HEADER_BYTES} bytes")
 
     def _fail(self, what: str) -> None:
-        message = f"byte {self.offset}: {what}"
-        raise StreamError(message)
+        raise StreamError(f"byte {self.offset}: {what}")
 
     # Each of these yields None while it needs bytes that have not come.
 

@@ -123,8 +123,7 @@ def _read_stream(descriptor: int, data: bytes) -> Iterator[Picture | ImageError]
         try:
             data = os.read(descriptor, _READ_BYTES)
         except OSError as error:
-            message = f"byte {parser.offset}: {_reason(error)}"
-            raise StreamError(message) from error
+            raise StreamError(f"byte {parser.offset}: {_reason(error)}") from error
     parser.close()
     yield from _parsed(parser)
 
