@@ -7,7 +7,6 @@ more costs a fork.  Environment: `DRIVER_LARGEST_FILE` limits what may be writte
 import contextlib
 import functools
 import importlib
-import io
 import json
 import os
 import random
@@ -45,12 +44,18 @@ def _command() -> None:
 
 
 def _load() -> None:
-    """Load what the command loads when it is needed."""
-    importlib.import_module("rich.progress")
-    sys.argv[1:], arguments = ["--list", "-d", "/nowhere"], sys.argv[1:]
-    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.suppress(SystemExit):
+    """Load what the command loads when it is needed, by a run without output; another user may not read libraries."""
+    for name in ("rich.progress", "overfeat_tools.download.fetch"):
+        importlib.import_module(name)
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    arguments, sys.argv[1:] = sys.argv[1:], ["--list", "-d", "/nowhere"]
+    with contextlib.suppress(SystemExit):
         _command()
     sys.argv[1:] = arguments
+    for descriptor, copy in zip((1, 2), kept, strict=True):
+        os.dup2(copy, descriptor)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _forked(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -> int:
