@@ -21,7 +21,7 @@ LICENCE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options:
     """The options of of-download."""
 
