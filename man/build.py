@@ -9,6 +9,7 @@ A page's text between the lines `.\" begin WHAT` and `.\" end` is made here.  WH
 
 import dataclasses
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -29,7 +30,7 @@ class Flag:
 
     def __init__(self, declared: cli.Option, kind: object, default: object) -> None:
         self.spellings = declared.param_decls or ()
-        self.manual = declared.manual
+        self.manual = inspect.cleandoc(declared.manual)
         for name, value in (("default", default), ("min", declared.min), ("max", declared.max)):
             self.manual = self.manual.replace(f"{{{name}}}", str(value))
         literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)

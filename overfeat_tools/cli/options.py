@@ -1,10 +1,10 @@
 """How options are declared, and those that several commands share.
 
 An option is declared once, with its line in the help and its paragraph in the manual page, from which `man/build.py`
-makes the pages.  A command's options are the fields of a dataclass; what commands share they inherit.
+makes the pages.  A command's options are the fields of a dataclass; what commands share they inherit.  Nobody compares
+or prints options, and the methods to do so would cost a millisecond of every start: hence `eq=False, repr=False`.
 """
 
-import inspect
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ class Option(OptionInfo):
 
     def __init__(self, *flags: str, help: str, manual: str, **settings: Any) -> None:  # noqa: A002, ANN401 -- typer's
         super().__init__(default=..., param_decls=flags, help=help, **settings)
-        self.manual = inspect.cleandoc(manual)
+        self.manual = manual
 
 
 class Argument(ArgumentInfo):
@@ -110,7 +110,7 @@ MapFormat = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class NetworkOptions:
     """Which network to run, and how: the options of every command that runs one."""
 
@@ -248,4 +248,3 @@ class NetworkOptions:
         if self.accurate and self.net not in (None, "accurate"):
             raise UsageError(f"-l means --net accurate; it can't go with --net {self.net}")
         return "accurate" if self.accurate else self.net or "fast"
-

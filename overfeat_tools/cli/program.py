@@ -14,7 +14,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
-from overfeat_tools.cli.streams import NothingToDoError, close_output, say, show, take_stderr, write
+from overfeat_tools.cli.streams import NothingToDoError, check_output, say, show, take_stderr, write
 from overfeat_tools.errors import OverfeatError, UsageError
 
 Options = TypeVar("Options")
@@ -95,7 +95,7 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         else:  # the help or the version was asked for
             write(shown.getvalue().encode())
             status = 0
-        close_output()
+        check_output()
     except NothingToDoError as error:
         show(parse.get_help(parse.make_context(name, [])) + "\n")
         return error.exit_status

@@ -32,11 +32,11 @@ def write(data: bytes | memoryview) -> None:
         _write_all(1, data)
 
 
-def close_output() -> None:
-    """Close standard output: some file systems report a full disk only here."""
+def check_output() -> None:
+    """Learn of failures that some file systems report only when a descriptor is closed: so close a copy."""
     if sys.stdout is not None:
         with _failures_told():
-            os.close(1)
+            os.close(os.dup(1))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from overfeat_tools import cli
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options(cli.NetworkOptions):
     """The options of of-classify."""
 

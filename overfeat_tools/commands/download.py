@@ -23,7 +23,7 @@ LICENCE = (
 _SHA256_DIGITS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options:
     """The options of of-download."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from overfeat_tools import cli
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options(cli.NetworkOptions):
     """The options of of-features."""
 

@@ -7,7 +7,7 @@ from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options(cli.NetworkOptions):
     """The options of of-layer."""
 
