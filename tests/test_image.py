@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures.image import centre_square, fit
-from overfeat_tools.pictures.stream import Item, read_items
+from overfeat_tools.pictures import centre_square, fit
+from overfeat_tools.pictures import Item, read_items
 
 Array = npt.NDArray[np.generic]
 
@@ -134,7 +134,7 @@ def test_orientation_of_a_tiff(saved: Callable[..., Array]) -> None:
 def test_tiff_does_not_need_what_is_deprecated(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.tiff")
     program = (
-        "import sys; from overfeat_tools.pictures.stream import read_items as r; "
+        "import sys; from overfeat_tools.pictures import read_items as r; "
         "sys.exit(next(r(sys.argv[1:], {})).error)"
     )
     command = [sys.executable, "-W", "error::DeprecationWarning", "-c", program, tmp_path / "a.tiff"]

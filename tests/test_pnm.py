@@ -223,9 +223,9 @@ def test_values_above_maxval_are_white() -> None:
         b"P5#c\n2 1 255\n",
         b"P5\n#a\n#b\n2 1\n255\n",
         b"P5 2#c\n 1 255\n",
-        b"P5 2 1 2#inside a token\n55\n",
-        b"P5 2 1 2#\r55 ",
-        b"P5 2 1 255#the line end is the comment's\n\n",
+        b"P5 2#directly behind a number\n1\n255\n",
+        b"P5 2#ends it, as a blank would\r1 255 ",
+        b"P5\n2 1\n255#its line end is the blank before the raster\n",
         b"P5\n# " + b"long" * 100_000 + b"\n2 1 255\n",
         b"P5\r\n2 1\r\n255\n",
         b"P5\t2\v1\f255\r",
@@ -235,7 +235,7 @@ def test_values_above_maxval_are_white() -> None:
     ids=range(11),
 )
 def test_comments_and_blanks(header: bytes) -> None:
-    """Comments may stand anywhere before the raster, as pbm(5) has it: even inside a token."""
+    """Comments may stand anywhere before the raster; as netpbm and ImageMagick read them, each ends a number."""
     stream = b"\n" + header + b"ab"
     for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))] if len(stream) < 1000 else [stream]):
         (pixels,) = pictures(*chunks)
@@ -270,9 +270,12 @@ def test_cut_off_anywhere(cut: int) -> None:
 @pytest.mark.parametrize(
     ("stream", "offset", "words"),
     [
-        (b"P1 1 1 0", 0, "plain (text) PBM"),
-        (b"P2 1 1 1 0", 0, "plain (text) PGM"),
-        (b"P3 1 1 1 0 0 0", 0, "plain (text) PPM"),
+        (b"P1 2 1 0 2", 9, "'2'"),
+        (b"P2 2 1 9 0 -1", 11, "'-'"),
+        (b"P2 2 1 9 0", 10, "ends before"),
+        (b"P2 1 1 9 " + b"9" * 40, 9, "'9'"),
+        (b"P3 1 1 1 0 0 P6", 13, "'P'"),
+        (b"P1 100000 100000 ", 17, "100000x100000"),
         (b"\n\n\xff\xd8\xff\xe0", 2, "JPEG"),
         (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
         (b"GIF89a", 0, "GIF"),

@@ -20,7 +20,7 @@ from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.networks.layers import Normalise
 from overfeat_tools.networks.network import Topology
-from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, prepared, read_items
 
 PATIENCE_SECONDS = 60.0
 

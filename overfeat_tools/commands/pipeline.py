@@ -12,7 +12,7 @@ import numpy as np
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import Network
-from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, prepared, read_items
 
 # Besides a layer's input and output, twice: unfolded patches, spectra of a round of tiles.
 _WORKSPACE_BYTES = 256 << 20

@@ -11,8 +11,7 @@ from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
 from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.networks.network import SPECTRA_LIMIT_BYTES, TOPOLOGIES, Network, Topology, describe_plans
-from overfeat_tools.pictures.image import centre_square, fit
-from overfeat_tools.pictures.stream import Item
+from overfeat_tools.pictures import Item, centre_square, fit
 from overfeat_tools.results import output as results
 
 __all__ = ["FloatArray", "Item", "fitting", "open_network", "print_maps", "run"]
