@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures import centre_square, fit
-from overfeat_tools.pictures import Item, read_items
+from overfeat_tools.pictures import Item, centre_square, fit, read_items
 
 Array = npt.NDArray[np.generic]
 

@@ -82,7 +82,8 @@ def pillow_pixels(data: bytes, form: str) -> tuple[Array, Parts]:
     if mode in _FLOAT_MODES:
         message = "its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-"
         raise ImageError(message)
-    with imageio.imopen(data, "r", plugin=_plugin()) as file:
+    file: Any = imageio.imopen(data, "r", plugin=_plugin())
+    with file:
         pixels = np.asarray(file.read(index=frame, mode=None if mode in _DEEP_MODES else "RGB"))
     exif, xmp = info.get("exif"), info.get("xmp")
     met = Parts(exif=exif if isinstance(exif, bytes) else b"", xmp=xmp if isinstance(xmp, bytes) else b"")

@@ -42,6 +42,7 @@ def _pillow(name: str, mark: bytes, form: str = "") -> Kind:
     return Kind(name, mark, partial(read_with_pillow, form=form or name))
 
 
+_CONVERT = "convert it first: convert FILE -depth 8 ppm:-"
 _BOX = rb".{4}ftyp"  # ISO base media: a size, then the brand, a version, and more brands
 _BRANDS = rb".{4}(?:.{4}){,15}?"
 
@@ -66,17 +67,18 @@ _KINDS = (
     _pillow("PCX", rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"),
     _pillow("DDS", rb"DDS \x7c\0\0\0"),
     _pillow("SGI", rb"\x01\xda[\0\x01][\x01\x02]"),
-    _pillow("Sun raster", rb"\x59\xa6\x6a\x95", "SUN"),
     _pillow("QOI", rb"qoif"),
-    _pillow("XBM", rb"\s*#define [^\n]{1,99}_width"),
-    _pillow("XPM", rb"/\* XPM \*/"),
+    # Pillow reads some of these wrongly: black for white, blue for red.
+    Kind("Sun raster", rb"\x59\xa6\x6a\x95", advice=_CONVERT),
+    Kind("XBM", rb"\s*#define [^\n]{1,99}_width", advice=_CONVERT),
+    Kind("XPM", rb"/\* XPM \*/", advice=_CONVERT),
     Kind("PostScript", rb"%!|\xc5\xd0\xd3\xc6"),
     Kind("PDF", rb"%PDF"),
     Kind("SVG or another XML", rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|!DOCTYPE svg)"),
-    Kind("floating-point PFM", rb"P[Ff]4?\s", advice="convert it first: convert FILE -depth 8 ppm:-"),
-    Kind("OpenEXR", rb"\x76\x2f\x31\x01"),
-    Kind("Radiance HDR", rb"#\?(?:RADIANCE|RGBE)"),
-    Kind("FITS", rb"SIMPLE  ="),
+    Kind("floating-point PFM", rb"P[Ff]4?\s", advice=_CONVERT),
+    Kind("OpenEXR", rb"\x76\x2f\x31\x01", advice=_CONVERT),
+    Kind("Radiance HDR", rb"#\?(?:RADIANCE|RGBE)", advice=_CONVERT),
+    Kind("FITS", rb"SIMPLE  =", advice=_CONVERT),
     Kind("DICOM", rb".{128}DICM"),
     Kind("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
     Kind("video", rb".{4}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]", advice="take frames"),
@@ -108,7 +110,7 @@ def kind_of(first: bytes) -> Kind:
         message = "not a picture in a known format" if first else "the file is empty"
         raise ImageError(message)
     if kind.read is None:
-        message = f"a {kind.name} file isn't supported{'; ' if kind.advice else ''}{kind.advice}"
+        message = f"{kind.name} files aren't supported{'; ' if kind.advice else ''}{kind.advice}"
         raise ImageError(message)
     return kind
 

@@ -47,11 +47,11 @@ def jpeg_parts(data: bytes) -> Parts:
             place += 1
             continue
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        payload = view[place + 4 : end]
+        payload = data[place + 4 : end]
         if marker == _JPEG_APP1 and payload[:6] == b"Exif\0\0":
-            parts.exif = parts.exif or bytes(payload)
+            parts.exif = parts.exif or payload
         elif marker == _JPEG_APP1:
-            parts.xmp = parts.xmp or bytes(payload)
+            parts.xmp = parts.xmp or payload
         if marker in _JPEG_DROPPED:
             parts.kept.append(view[start:place])
             start = end
@@ -68,9 +68,9 @@ def png_parts(data: bytes) -> Parts:
             parts.kept.append(chunk)
         elif name == b"eXIf":
             parts.exif = bytes(chunk[8:-4])
-        elif name in _PNG_TEXT and chunk[8:29] == b"Raw profile type exif":
+        elif name in _PNG_TEXT and bytes(chunk[8:29]) == b"Raw profile type exif":
             profile = _raw_profile(bytes(chunk[30:-4]))
-        elif name in _PNG_TEXT and chunk[8:25] == b"XML:com.adobe.xmp":
+        elif name in _PNG_TEXT and bytes(chunk[8:25]) == b"XML:com.adobe.xmp":
             parts.xmp = bytes(chunk[8:])
     parts.exif = parts.exif or profile
     return parts

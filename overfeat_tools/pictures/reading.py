@@ -105,7 +105,7 @@ def _works(file: str | None, side: int | None) -> Iterator[Work]:
             for count, picture in enumerate(_stream(descriptor, first), start=1):  # noqa: B007 -- counts
                 yield lambda picture=picture: picture  # type: ignore[misc]
             if file is not None and not count:
-                raise ImageError("the file has no picture" if first else "the file is empty")  # noqa: EM101, TRY301
+                raise ImageError("the file has no picture" if first else "the file is empty")  # noqa: TRY301
         else:
             kind = kind_of(first)
             data = _rest(descriptor, first)

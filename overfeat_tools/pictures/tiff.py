@@ -56,8 +56,11 @@ def read_tiff(data: bytes, _side: int | None) -> Decoded:
         elif _by_pillow(page):
             pixels = _pillow_colours(needed, page)
         else:
-            message = f"{page.bitspersample}-bit TIFF of compression {page.compression} isn't supported without the "
-            raise ImageError(message + "package imagecodecs: pip install 'overfeat_tools[tiff]'")
+            message = (
+                f"a TIFF of {page.bitspersample} bits and compression {int(page.compression)} isn't supported without "
+                "the package imagecodecs: pip install 'overfeat_tools[tiff]'"
+            )
+            raise ImageError(message)
     return Decoded(rgb(pixels), known(chosen.integers(ORIENTATION)))
 
 
@@ -96,7 +99,7 @@ def _check_samples(page: "TiffPage") -> None:
 
 
 def _by_tifffile(page: "TiffPage") -> bool:
-    """Tell whether tifffile has the codecs; that for packed bits is slow."""
+    """Tell whether tifffile has the codecs; its own for PackBits is slow."""
     extra = importlib.util.find_spec("imagecodecs") is not None
     packed = page.compression == _PACKBITS and page.bitspersample > 8  # noqa: PLR2004 -- wider than bytes
     unpacks = page.compression in (_UNCOMPRESSED, *_DEFLATE) or packed or (extra and page.compression == _LZW)
@@ -106,10 +109,15 @@ def _by_tifffile(page: "TiffPage") -> bool:
 
 def _by_pillow(page: "TiffPage") -> bool:
     """Tell whether Pillow reads the samples for what they are."""
-    one_plane = page.samplesperpixel == 1 or page.planarconfig == 1
-    gray = page.photometric in (_GRAY, _WHITE_IS_ZERO) and page.samplesperpixel == 1
-    deep = (gray and page.bitspersample == 12) or (page.bitspersample == 16 and (gray or page.photometric == _RGB))  # noqa: PLR2004 -- bits
-    return one_plane and (deep or page.bitspersample in (1, 8) or (page.bitspersample in (2, 4) and one_plane))
+    one_channel = page.samplesperpixel == 1
+    return {
+        1: one_channel,
+        2: one_channel,
+        4: one_channel,
+        8: True,
+        12: one_channel and page.photometric == _GRAY,
+        16: page.compression != _UNCOMPRESSED and page.photometric != _PALETTE,
+    }.get(page.bitspersample, False)
 
 
 def _pillow_colours(data: bytes, page: "TiffPage") -> Array:
@@ -145,10 +153,10 @@ def _samples(page: "TiffPage", data: bytes) -> Array:
 def _check_unpacked(page: "TiffPage", data: bytes) -> None:
     """Refuse a strip or tile that unpacks to more than it holds: tifffile would unpack all of it."""
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    most = min(rows, page.imagelength + page.tilelength) * columns * page.samplesperpixel * page.dtype.itemsize
+    most = min(rows, page.imagelength + page.tilelength) * columns * page.samplesperpixel * page.bitspersample // 8
     for place, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         decoder = zlib.decompressobj()
-        decoder.decompress(memoryview(data)[place : place + count], most + 1)
+        decoder.decompress(memoryview(data)[place : place + count], most + columns)
         if decoder.unconsumed_tail:
             message = "damaged: a strip unpacks to more than it holds"
             raise ImageError(message)
@@ -158,15 +166,16 @@ def _colours(samples: Array, page: "TiffPage") -> Array:
     """Bring samples as stored to gray or colours, 0..255."""
     maxval = (1 << page.bitspersample) - 1
     if page.photometric == _PALETTE:
-        table = page.colormap if page.colormap.max() < 256 else page.colormap >> 8  # noqa: PLR2004 -- some write bytes
+        table = np.asarray(page.colormap)
+        table = table if table.max() < 256 else table >> 8  # noqa: PLR2004 -- some writers put bytes there
         return table.T.astype(np.uint8)[samples[..., 0]]
-    if page.photometric == _WHITE_IS_ZERO:
-        samples = maxval - samples[..., :1]
     channels = _CHANNELS[page.photometric]
+    if page.photometric == _WHITE_IS_ZERO:
+        return scaled(maxval - samples[..., :1], maxval)
     if page.photometric == _INKS:
-        return without_ink(scaled(maxval - samples[..., :channels], maxval))
+        return without_ink(scaled(maxval - samples[..., :4], maxval))
     colours = scaled(samples[..., :channels], maxval)
-    if page.extrasamples[:1] == (_PREMULTIPLIED,) and samples.shape[2] > channels:
-        alpha = np.maximum(samples[..., channels : channels + 1], 1).astype(np.float32) / np.float32(maxval)
-        colours = np.minimum(colours / alpha, np.float32(BYTE))
+    if page.extrasamples[:1] == (_PREMULTIPLIED,):
+        alpha = scaled(samples[..., channels : channels + 1], maxval).astype(np.float32) / np.float32(BYTE)
+        colours = np.minimum(colours / np.maximum(alpha, np.float32(1e-6)), np.float32(BYTE))
     return colours
