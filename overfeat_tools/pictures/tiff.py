@@ -101,7 +101,7 @@ def _check_samples(page: "TiffPage") -> None:
 def _by_tifffile(page: "TiffPage") -> bool:
     """Tell whether tifffile has the codecs; its own for PackBits is slow."""
     extra = importlib.util.find_spec("imagecodecs") is not None
-    packed = page.compression == _PACKBITS and page.bitspersample > 8  # noqa: PLR2004 -- wider than bytes
+    packed = page.compression == _PACKBITS and (extra or page.bitspersample > 8)  # noqa: PLR2004 -- wider than bytes
     unpacks = page.compression in (_UNCOMPRESSED, *_DEFLATE) or packed or (extra and page.compression == _LZW)
     splits = page.bitspersample in (1, 8, 16, 32, 64) or extra
     return unpacks and splits and page.dtype is not None and page.photometric != _YCBCR
