@@ -15,6 +15,7 @@ from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures import pnm_header, pnm_text
 from overfeat_tools.pictures.pnm_header import MAGICS, MAX_NUMBER, PLAIN, Header
+from overfeat_tools.pictures.samples import BYTE
 
 MAX_BETWEEN_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 20
@@ -173,7 +174,7 @@ class PnmParser:
 
     def _text(self, header: Header) -> Generator[None, None, Array]:
         """Read a plain raster: samples as text, comments among them."""
-        raster, filled = np.empty(header.samples, np.uint8 if header.magic == b"P1" else np.uint16), 0
+        raster, filled = np.empty(header.samples, np.uint8 if header.maxval <= BYTE else np.uint16), 0
         start, most = self.offset, _MAX_HEADER_BYTES + _MAX_SAMPLE_BYTES * header.samples
         while filled < len(raster):
             values, length = pnm_text.samples(
