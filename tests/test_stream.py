@@ -1,5 +1,6 @@
 """Pictures keep their order, go together only with their like, and wait for nobody."""
 
+import errno
 import gc
 import os
 import threading
@@ -20,7 +21,7 @@ from overfeat_tools.commands.pipeline import Run
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.networks.layers import Normalise
 from overfeat_tools.networks.network import Topology
-from overfeat_tools.pictures import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, prepared, read_items, reading
 
 PATIENCE_SECONDS = 60.0
 
@@ -134,6 +135,25 @@ def test_files(tmp_path: Path) -> None:
     gc.collect()
 
 
+def test_a_read_error_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes of the stream were used before a disk or a network failed."""
+    (tmp_path / "a").write_bytes(b"P5 2 1 255\nabP5 2 1 255\nab")
+    chunks = [b"P5 2 1 255\nabP5 2 1 25", OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def read(_descriptor: int, _size: int) -> bytes:
+        chunk = chunks.pop(0)
+        if isinstance(chunk, OSError):
+            raise chunk
+        return chunk
+
+    monkeypatch.setattr(reading.os, "read", read)
+    good, broken = read_items([str(tmp_path / "a")], {})
+    assert good.pixels is not None
+    assert isinstance(broken.error, StreamError)
+    assert str(broken.error) == "byte 22: input/output error"
+    assert broken.place == f"{tmp_path / 'a'}: picture 2"
+
+
 def test_prepare_may_refuse() -> None:
     def prepare(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         if len(pixels) < 3:
@@ -231,6 +251,8 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
 
     def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
         nonlocal under_way, most
+        if not most:
+            time.sleep(0.3)  # for the reader to have the next batch ready
         under_way += 1
         most = max(most, under_way)
 

@@ -19,7 +19,8 @@ from overfeat_tools.pictures.samples import BYTE
 
 MAX_BETWEEN_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 20
-_MAX_SAMPLE_BYTES = 32  # of text, with the white space before it
+# Of text: for a sample with the white space before it, and for all comments.
+_MAX_SAMPLE_BYTES, _MAX_COMMENTS_BYTES = 32, 1 << 16
 
 _BLANK = b" \t\n\v\f\r"
 _BETWEEN = re.compile(rb"[\s\0]*")
@@ -175,7 +176,7 @@ class PnmParser:
     def _text(self, header: Header) -> Generator[None, None, Array]:
         """Read a plain raster: samples as text, comments among them."""
         raster, filled = np.empty(header.samples, np.uint8 if header.maxval <= BYTE else np.uint16), 0
-        start, most = self.offset, _MAX_HEADER_BYTES + _MAX_SAMPLE_BYTES * header.samples
+        start, most = self.offset, _MAX_COMMENTS_BYTES + _MAX_SAMPLE_BYTES * header.samples
         while filled < len(raster):
             values, length = pnm_text.samples(
                 header.magic, self._pending, self._start, len(raster) - filled, ended=self._ended
