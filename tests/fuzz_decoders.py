@@ -74,7 +74,8 @@ def check(data: bytes, path: Path) -> None:
     from overfeat_tools.pictures import fit, prepared, read_items
 
     path.write_bytes(data)
-    for item in prepared(read_items([str(path)], {}, 20), lambda pixels: fit(pixels, 20) if pixels.size else pixels, {}):
+    items = read_items([str(path)], {}, 20)
+    for item in prepared(items, lambda pixels: fit(pixels, 20) if pixels.size else pixels, {}):
         assert (item.pixels is None) != (item.error is None)
         if item.error is not None:
             assert str(item.error).isprintable(), repr(str(item.error))

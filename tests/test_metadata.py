@@ -116,10 +116,16 @@ HOSTILE: dict[str, Callable[[Array], bytes]] = {
     "png-exif-short": lambda p: png_with(MAKERS["png"](p), (b"eXIf", b"II*\0\xff\xff\xff\xff")),
     "png-time": lambda p: png_with(MAKERS["png"](p), (b"tIME", b""), (b"pHYs", b"1"), (b"gAMA", bytes(4))),
     "jpeg-icc": lambda p: jpeg_with(MAKERS["jpeg"](p), (0xE2, b"ICC_PROFILE\0\1\1junk"), (0xE2, b"MPF\0junk")),
-    "jpeg-photoshop": lambda p: jpeg_with(MAKERS["jpeg"](p), (0xED, b"Photoshop 3.0\08BIM\4\4\xff"), (0xFE, b"\xff" * 99)),
-    "jpeg-cmyk-icc": lambda p: jpeg_with(MAKERS["jpeg-cmyk"](p), (0xE2, b"ICC_PROFILE\0\1\2"), (0xE1, b"Exif\0\0II*\0")),
+    "jpeg-photoshop": lambda p: jpeg_with(
+        MAKERS["jpeg"](p), (0xED, b"Photoshop 3.0\08BIM\4\4\xff"), (0xFE, b"\xff" * 99)
+    ),
+    "jpeg-cmyk-icc": lambda p: jpeg_with(
+        MAKERS["jpeg-cmyk"](p), (0xE2, b"ICC_PROFILE\0\1\2"), (0xE1, b"Exif\0\0II*\0")
+    ),
     "webp-exif": lambda p: webp_with(MAKERS["webp-lossless"](p), b"EXIF", b"junk", 8 | 4 | 32),
-    "tiff-tags": lambda p: tiff_of(p, 2, t270=("s", [b"\xff" * 9]), t34665=("I", 0xFFFFFF), t700=("B", [255] * 9), t282=("s", [b"x"])),
+    "tiff-tags": lambda p: tiff_of(
+        p, 2, t270=("s", [b"\xff" * 9]), t34665=("I", 0xFFFFFF), t700=("B", [255] * 9), t282=("s", [b"x"])
+    ),
     "tiff-lzw-exif": lambda p: saved(p, "TIFF", compression="tiff_lzw", tiffinfo={34665: 7, 330: 9, 700: b"x"}),
     "tiff-lsm": lambda p: tiff_of(p, 2, t34412=("B", [0] * 99), t34118=("I", 1), t65421=("H", 1)),
 }  # fmt: skip
@@ -148,7 +154,8 @@ def test_an_odd_entry_beside_the_orientation(kind: str, tmp_path: Path) -> None:
 
 
 def test_nonsense_is_no_orientation() -> None:
-    for block in (b"", b"II", b"II*\0", exif(0), exif(9), exif(6)[:-8], b"junk" * 9, b"MM\0*\xff\xff\xff\xff", b"II+\0" + bytes(20)):
+    wrong = (b"", b"II", b"II*\0", b"junk" * 9, b"MM\0*\xff\xff\xff\xff", b"II+\0" + bytes(20))
+    for block in (*wrong, exif(0), exif(9), exif(6)[:-8]):
         assert orientation(block) == 1
     entry = partial(struct.pack, "<4sIHHHI")
     assert orientation(entry(b"II*\0", 8, 1, 274, 2, 2) + b"6\0\0\0") == 1  # text

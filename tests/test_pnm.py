@@ -473,7 +473,8 @@ def test_other_tuple_types_are_skipped() -> None:
 
 
 TOKENS = [
-    b"P4", b"P5", b"P6", b"P7", b"P3", b"P2", b"P1", b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535",
+    b"P4", b"P5", b"P6", b"P7", b"P3", b"P2", b"P1",
+    b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535",
     b"99999", b"\0", b"\r", b"WIDTH 1\n", b"WIDTH ", b"HEIGHT 2\n", b"DEPTH 4\n", b"MAXVAL 255\n",
     b"TUPLTYPE RGB_ALPHA\n", b"TUPLTYPE\n", b"ENDHDR\n", b"\xff", b"abcdef",
 ]  # fmt: skip

@@ -1,6 +1,5 @@
 """Every kind of TIFF comes to 0..255 by what the file says of its samples, or is refused in a sentence."""
 
-import os
 import struct
 import subprocess
 import sys
@@ -172,7 +171,7 @@ def test_a_thumbnail_before_the_picture_is_skipped(tmp_path: Path) -> None:
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     """A strip that unpacks to a hundred megabytes where 192 bytes are expected."""
-    tags = {256: ("I", 8), 257: ("I", 8), 258: ("H", [16] * 3), 259: ("H", 8), 262: ("H", 2), 277: ("H", 3), 278: ("I", 8)}
+    tags = {256: ("I", 8), 257: ("I", 8), 258: ("H", [16] * 3), 259: ("H", 8), 262: ("H", 2), 277: ("H", 3)}
     assert "more than it holds" in refused(tmp_path / "a", tiff_file([zlib.compress(bytes(100 << 20), 1)], tags))
 
 
@@ -184,7 +183,7 @@ def test_too_many_pixels_are_refused_before_anything(tmp_path: Path) -> None:
 
 def test_what_needs_imagecodecs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiff.importlib.util, "find_spec", lambda _: None)
-    tags = {256: ("I", 8), 257: ("I", 8), 258: ("H", [12] * 3), 259: ("H", 1), 262: ("H", 2), 277: ("H", 3), 278: ("I", 8)}
+    tags = {256: ("I", 8), 257: ("I", 8), 258: ("H", [12] * 3), 259: ("H", 1), 262: ("H", 2), 277: ("H", 3)}
     assert "imagecodecs" in refused(tmp_path / "a", tiff_file([bytes(288)], tags))
 
 
@@ -193,8 +192,10 @@ def test_libtiff_is_silent(tmp_path: Path) -> None:
     data = saved(SMOOTH, "TIFF", compression="tiff_lzw")
     for number, place in enumerate(range(8, 80, 4)):
         (tmp_path / f"{number}").write_bytes(data[:place] + b"\xff\xfe" + data[place + 2 :])
-    program = "import sys; from overfeat_tools.pictures import read_items; print(len(list(read_items(sys.argv[1:], {}))))"
-    command = [sys.executable, "-c", program, *(str(tmp_path / name) for name in os.listdir(tmp_path))]
+    program = (
+        "import sys; from overfeat_tools.pictures import read_items\nprint(len(list(read_items(sys.argv[1:], {}))))"
+    )
+    command = [sys.executable, "-c", program, *map(str, tmp_path.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("18\n", "")
 
