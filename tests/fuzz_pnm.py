@@ -20,7 +20,9 @@ except ImportError:
     atheris = None
 
 CORPUS = Path(__file__).parent / "fuzz_corpus" / "pnm.txt"
-_MAX_PIXELS = 1 << 12
+MAX_PIXELS = 1 << 12
+"""The parser's bound while it is fuzzed: an input must not cost more than it can teach."""
+
 _PIECES = [
     b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"P5 1 1 255\na", b"P6\n2 1\n255\nabcdef", b"P4 9 1\nab",
     b"P2 2 1 9 1 2 ", b"P1 3 1 011", b"\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\n", b"TUPLTYPE RGB_ALPHA\n",
@@ -58,7 +60,7 @@ def _events(chunks: Iterable[bytes]) -> Iterator[object]:
             pixels = picture.pixels
             assert pixels.ndim == 3
             assert pixels.shape[2] == 3
-            assert pixels.shape[0] * pixels.shape[1] <= _MAX_PIXELS
+            assert pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
             assert pixels.dtype in (np.uint8, np.float32)
             assert not pixels.size or 0 <= pixels.min() <= pixels.max() <= 255
             yield pixels.shape, pixels.dtype.str, pixels.tobytes()
@@ -66,9 +68,6 @@ def _events(chunks: Iterable[bytes]) -> Iterator[object]:
 
 def check(data: bytes) -> None:
     """Parse a stream whole and in pieces."""
-    from overfeat_tools.pictures import pnm_header
-
-    pnm_header.MAX_PIXELS = _MAX_PIXELS  # an input must not cost more than it can teach
     whole = list(_events([data]))
     step = 1 + len(data) % 7
     pieces = list(_events(data[i : i + step] for i in range(0, len(data), step)))
@@ -99,12 +98,17 @@ def main() -> None:
     parser.add_argument("--folder", help="where atheris keeps what it finds (default: nowhere)")
     options = parser.parse_args()
     if atheris is None:
+        from overfeat_tools.pictures import pnm_header
+
+        pnm_header.MAX_PIXELS = MAX_PIXELS
         for data in corpus():
             check(data)
         _loop(options.runs, options.seconds, options.seed)
         return
     with atheris.instrument_imports(include=["overfeat_tools.pictures"]):
-        from overfeat_tools.pictures import pnm  # noqa: F401 -- to be followed
+        from overfeat_tools.pictures import pnm_header
+
+        pnm_header.MAX_PIXELS = MAX_PIXELS
     arguments = [f"-runs={options.runs}", f"-seed={options.seed}", f"-max_total_time={int(options.seconds)}"]
     folders = [options.folder] if options.folder else []
     target: Callable[[bytes], None] = check

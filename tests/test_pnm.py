@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.errors import ImageError, StreamError
+from overfeat_tools.pictures import pnm_header
 from overfeat_tools.pictures.pnm import Picture, PnmParser
+from tests import fuzz_pnm
 
 Array = npt.NDArray[np.generic]
 
@@ -486,6 +488,13 @@ def test_anything_may_come(tokens: list[bytes], step: int) -> None:
     stream = b"".join(tokens)
     whole = plain(events([stream]))
     assert plain(events(stream[i : i + step] for i in range(0, len(stream), step))) == whole
+
+
+def test_a_sample_of_the_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saved inputs of `python -m tests.fuzz_pnm`, and some more; plain pictures of 16-bit type were found so."""
+    monkeypatch.setattr(pnm_header, "MAX_PIXELS", fuzz_pnm.MAX_PIXELS)
+    for data in [*fuzz_pnm.corpus(), *map(fuzz_pnm.generated, range(1000))]:
+        fuzz_pnm.check(data)
 
 
 def test_work_grows_with_the_stream_only() -> None:
