@@ -86,6 +86,14 @@ def test_only_a_header(tmp_path: Path) -> None:
         assert str(item.error).isprintable()
 
 
+def test_too_many_pixels(tmp_path: Path) -> None:
+    """The header's size counts, before anything is allocated."""
+    data = bytearray(MAKERS["jpeg"](NOISE))
+    place = data.index(b"\xff\xc0")
+    data[place + 5 : place + 9] = (60000).to_bytes(2, "big") * 2
+    assert "60000x60000 is more than" in str(read(tmp_path / "a", bytes(data)).error)
+
+
 def test_bytes_behind_the_end_are_nobodys_business(tmp_path: Path) -> None:
     item = read(tmp_path / "a", MAKERS["jpeg"](NOISE) + b"more" * 100)
     assert (item.error, item.warning) == (None, None)

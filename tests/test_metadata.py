@@ -104,6 +104,9 @@ def test_every_orientation(place: str, turn: int, tmp_path: Path) -> None:
 ODD = struct.pack("<HHII", 0x011A, 2, 4, 0x00316137) + struct.pack("<HHII", 0x0100, 77, 0xFFFFFFFF, 0xFFFFFFF0)
 BOMB = zlib.compress(bytes(40 << 20))
 
+EXIF_WITH_TEXT = Image.Exif()
+EXIF_WITH_TEXT[0x010F] = "Maker"
+
 HOSTILE: dict[str, Callable[[Array], bytes]] = {
     "png-text": lambda p: png_with(MAKERS["png"](p), (b"zTXt", b"Comment\0\0" + BOMB)),
     "png-text-itxt": lambda p: png_with(MAKERS["png"](p), (b"iTXt", b"Comment\0\1\0\0\0" + BOMB)),
@@ -123,6 +126,7 @@ HOSTILE: dict[str, Callable[[Array], bytes]] = {
         MAKERS["jpeg-cmyk"](p), (0xE2, b"ICC_PROFILE\0\1\2"), (0xE1, b"Exif\0\0II*\0")
     ),
     "webp-exif": lambda p: webp_with(MAKERS["webp-lossless"](p), b"EXIF", b"junk", 8 | 4 | 32),
+    "avif-exif": lambda p: saved(p, "AVIF", quality=95, exif=EXIF_WITH_TEXT).replace(b"MM\0*", b"junk"),
     "tiff-tags": lambda p: tiff_of(
         p, 2, t270=("s", [b"\xff" * 9]), t34665=("I", 0xFFFFFF), t700=("B", [255] * 9), t282=("s", [b"x"])
     ),

@@ -10,14 +10,13 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures.metadata import Parts, jpeg_parts
+from overfeat_tools.pictures.metadata import Parts, heif_parts, jpeg_parts
 from overfeat_tools.pictures.orientation import UPRIGHT, orientation
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
 from overfeat_tools.pictures.samples import BYTE, rgb, scaled, without_ink
@@ -50,18 +49,6 @@ def check_size(height: int, width: int) -> None:
         raise ImageError(message)
 
 
-@cache
-def _plugin() -> type:
-    """Make imageio's reader by Pillow look at nothing but pixels: what is wrong with metadata is not our business."""
-    from imageio.plugins.pillow import PillowPlugin
-
-    class Pixels(PillowPlugin):
-        def metadata(self, *_: object, **__: object) -> dict[str, Any]:
-            return {}
-
-    return Pixels
-
-
 def pillow_pixels(data: bytes, form: str) -> tuple[Array, Parts]:
     """Decode the first frame of a file in one format of Pillow's.
 
@@ -82,7 +69,7 @@ def pillow_pixels(data: bytes, form: str) -> tuple[Array, Parts]:
     if mode in _FLOAT_MODES:
         message = "its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-"
         raise ImageError(message)
-    file: Any = imageio.imopen(data, "r", plugin=_plugin())
+    file: Any = imageio.imopen(data, "r", plugin="pillow")
     with file:
         pixels = np.asarray(file.read(index=frame, mode=None if mode in _DEEP_MODES else "RGB"))
     exif, xmp = info.get("exif"), info.get("xmp")
@@ -108,7 +95,7 @@ def read_heif(data: bytes, side: int | None) -> Decoded:
         message = "HEIF files need the package pillow-heif: pip install 'overfeat_tools[heif]'"
         raise ImageError(message) from error
     pillow_heif.register_heif_opener()
-    return read_with_pillow(data, side, form="HEIF")
+    return read_with_pillow(data, side, form="HEIF", parts_of=heif_parts)
 
 
 def read_jpeg(data: bytes, side: int | None) -> Decoded:

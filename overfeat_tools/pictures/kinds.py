@@ -12,7 +12,7 @@ from functools import partial
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures.decoders import Decoded, read_heif, read_jpeg, read_with_pillow
 from overfeat_tools.pictures.faults import as_image_error, of_decoder
-from overfeat_tools.pictures.metadata import png_parts, webp_parts
+from overfeat_tools.pictures.metadata import heif_parts, png_parts, webp_parts
 from overfeat_tools.pictures.orientation import upright
 from overfeat_tools.pictures.pnm import Picture
 from overfeat_tools.pictures.tiff import read_tiff
@@ -58,7 +58,10 @@ _KINDS = (
         advice="develop it to JPEG or TIFF first",
     ),
     Kind("TIFF", rb"II[*+]\0|MM\0[*+]", read_tiff),
-    _pillow("AVIF", _BOX + rb"(?:avi[fs]|(?:mif1|msf1|miaf)" + _BRANDS + rb"avi[fs])"),
+    Kind(
+        "AVIF", _BOX + rb"(?:avi[fs]|(?:mif1|msf1|miaf)" + _BRANDS + rb"avi[fs])",
+        partial(read_with_pillow, form="AVIF", parts_of=heif_parts),
+    ),
     Kind("HEIF", _BOX + rb"(?:hei[cxms]|hev[cxms]|mif1|msf1|miaf)", read_heif),
     _pillow("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG2000"),
     _pillow("PSD", rb"8BPS\0\x01"),

@@ -1,10 +1,11 @@
 """Where files keep their metadata, and how to give a decoder a file without any.
 
-Text, colour profiles (ICC), EXIF and XMP never decide whether pixels may be read: of JPEG, PNG and
-WebP, decoders get only the parts that they need.  The one thing taken from metadata is the
+Text, colour profiles (ICC), EXIF and XMP never decide whether pixels may be read: of JPEG, PNG,
+WebP, AVIF and HEIF, decoders get only the parts that they need.  The one thing taken from metadata is the
 orientation; colour profiles are ignored.
 """
 
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +17,8 @@ _MOST_EXIF_BYTES = 1 << 20
 _PNG_NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _PNG_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
 _WEBP_NEEDED = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
-_WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: there are ICC, EXIF, XMP
+
+_HEIF_METADATA = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))(?:Exif|mime)", re.DOTALL)
 
 _JPEG_START_OF_SCAN = 0xDA
 _JPEG_ADOBE = 0xEE  # says how the colours are stored
@@ -89,9 +91,7 @@ def webp_parts(data: bytes) -> Parts:
     """Take a WebP file apart."""
     parts = Parts()
     for name, chunk in _chunks(data, 12, "little"):
-        if name == b"VP8X":
-            parts.kept.append(bytes(chunk[:8]) + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + bytes(chunk[9:]))
-        elif name in _WEBP_NEEDED:
+        if name in _WEBP_NEEDED:
             parts.kept.append(chunk)
         elif name == b"EXIF":
             parts.exif = bytes(chunk[8:])
@@ -100,6 +100,14 @@ def webp_parts(data: bytes) -> Parts:
     size = 4 + sum(map(len, parts.kept))
     parts.kept.insert(0, b"RIFF" + size.to_bytes(4, "little") + b"WEBP")
     return parts
+
+
+def heif_parts(data: bytes) -> Parts:
+    """Rename the items of AVIF or HEIF that hold metadata: decoders pass over those of unknown types.
+
+    The orientation is none of them, but a property of the picture, which the decoder gives.
+    """
+    return Parts([_HEIF_METADATA.sub(rb"\1none", data)])
 
 
 def _chunks(data: bytes, place: int, order: str) -> Iterator[tuple[bytes, memoryview]]:
