@@ -181,6 +181,12 @@ def test_too_many_pixels_are_refused_before_anything(tmp_path: Path) -> None:
         assert "pixels" in refused(tmp_path / "a", tiff_file([b"a"], tags))
 
 
+def test_too_many_bytes_are_refused_before_anything(tmp_path: Path) -> None:
+    """Few pixels enough, but wide ones, of which a sparse file stores none."""
+    tags = {256: ("I", 1 << 13), 257: ("I", 1 << 14), 258: ("H", [64] * 3), 259: ("H", 1), 262: ("H", 2)}
+    assert "bytes" in refused(tmp_path / "a", tiff_file([b""], {**tags, 277: ("H", 3), 278: ("I", 1 << 14)}))
+
+
 def test_what_needs_imagecodecs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiff.importlib.util, "find_spec", lambda _: None)
     tags = {256: ("I", 8), 257: ("I", 8), 258: ("H", [12] * 3), 259: ("H", 1), 262: ("H", 2), 277: ("H", 3)}

@@ -135,6 +135,7 @@ def _jpeg_pixels(data: bytes, colours: str, height: int, width: int) -> tuple[Ar
         pixels = simplejpeg.decode_jpeg(data, **options)
     except ValueError as error:
         pixels = simplejpeg.decode_jpeg(data, strict=False, **options)
-        warning = f"damaged: {error}"
+        said = str(error)
+        warning = f"damaged, decoded as far as it goes: {said[:1].lower()}{said[1:]}"
     # Inks are stored the other way round: what they leave of the light.
     return (without_ink(pixels) if options["colorspace"] == "CMYK" else pixels), warning

@@ -31,7 +31,7 @@ _WHITE_IS_ZERO, _GRAY, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
 _SENSOR = {32803, 34892}  # a colour filter's samples; linear ones
 _PREMULTIPLIED = 1
 _CHANNELS = {_WHITE_IS_ZERO: 1, _GRAY: 1, _PALETTE: 1, _RGB: 3, _INKS: 4, _YCBCR: 3}
-_MOST_CHANNELS = 8
+_MOST_CHANNELS, _MOST_BYTES = 8, 1 << 31
 _NOT_UNSIGNED = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 # What a decoder needs to know: sizes, samples, where the data are; not who made them, nor how to turn them.
@@ -88,6 +88,9 @@ def _check_samples(page: "TiffPage") -> None:
     kind = _NOT_UNSIGNED.get(page.sampleformat)
     if kind:
         message = f"{kind} samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-"
+        raise ImageError(message)
+    if page.nbytes > _MOST_BYTES:
+        message = f"its samples take {page.nbytes} bytes, more than {_MOST_BYTES}"
         raise ImageError(message)
     channels = _CHANNELS.get(page.photometric)
     if channels is None or not channels <= page.samplesperpixel <= _MOST_CHANNELS or page.imagedepth != 1:
