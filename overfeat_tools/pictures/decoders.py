@@ -71,7 +71,8 @@ def pillow_pixels(data: bytes, form: str) -> tuple[Array, Parts]:
         raise ImageError(message)
     file: Any = imageio.imopen(data, "r", plugin="pillow")
     with file:
-        pixels = np.asarray(file.read(index=frame, mode=None if mode in _DEEP_MODES else "RGB"))
+        wanted = None if mode in _DEEP_MODES else "RGB"
+        pixels = np.asarray(file.read(index=frame, mode=wanted, writeable_output=False))
     exif, xmp = info.get("exif"), info.get("xmp")
     met = Parts(exif=exif if isinstance(exif, bytes) else b"", xmp=xmp if isinstance(xmp, bytes) else b"")
     return (pixels[..., None] if mode in _DEEP_MODES else pixels), met
@@ -113,7 +114,9 @@ def read_jpeg(data: bytes, side: int | None) -> Decoded:
         check_size(height, width)
         reduction = _reduction(height, width, side) if side else 1
         pixels, warning = _jpeg_pixels(data, colours, -(-height // reduction), -(-width // reduction))
-    except (KeyError, ValueError):  # a KeyError is what it makes of a header that it can't read
+    except (KeyError, ValueError) as error:  # a KeyError is what it makes of a header that it can't read
+        if "memory" in str(error):
+            raise MemoryError from error
         return Decoded(rgb(pillow_pixels(parts.needed, "JPEG")[0]), turn)
     return Decoded(rgb(pixels), turn, warning)
 

@@ -4,8 +4,10 @@ Only what this table allows is ever given to a decoder, so no file can reach one
 (PostScript) or that guesses.  A new kind is one entry.
 """
 
+import ctypes
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +22,10 @@ from overfeat_tools.pictures.tiff import read_tiff
 MARK_BYTES = 160
 """So many first bytes are enough for every mark."""
 
-PNM_MARK = re.compile(rb"[\s\0]*(?:P[1-7]|\Z)")
-"""A PNM stream, which may begin with white space and NUL; and what is nothing else so far."""
+BLANKS = b" \t\n\v\f\r\0"
+"""What a PNM stream may begin with."""
+
+PNM_MARK = re.compile(rb"[\s\0]*P[1-7]")
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,13 @@ def decode(kind: Kind, data: bytes, side: int | None) -> Picture | ImageError:
     try:
         decoded = kind.read(data, side)  # type: ignore[misc]  # `kind_of` gives none without
         return Picture(upright(decoded.pixels, decoded.orientation), decoded.warning)
-    except (ImageError, MemoryError) as error:
+    except ImageError as error:
         return as_image_error(error)
+    except MemoryError as error:
+        fault = as_image_error(error)
     except Exception as error:  # noqa: BLE001 -- decoders raise whatever they like at a broken file
         return of_decoder(error, kind.name)
+    # Out of the handler, whose traceback held what had been taken: glibc would keep it for more of the same kind.
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return fault

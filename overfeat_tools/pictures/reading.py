@@ -13,7 +13,7 @@ from time import perf_counter
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures.faults import as_image_error
-from overfeat_tools.pictures.kinds import MARK_BYTES, PNM_MARK, decode, kind_of
+from overfeat_tools.pictures.kinds import BLANKS, MARK_BYTES, PNM_MARK, decode, kind_of
 from overfeat_tools.pictures.pnm import Picture, PnmParser
 
 STANDARD_INPUT = "-"
@@ -100,7 +100,7 @@ def _works(file: str | None, side: int | None) -> Iterator[Work]:
         # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
         descriptor = 0 if file is None else os.open(file, os.O_RDONLY)
         first = _first_bytes(descriptor)
-        if file is None or PNM_MARK.match(first):
+        if file is None or PNM_MARK.match(first) or not first.strip(BLANKS):
             count = 0
             for count, picture in enumerate(_stream(descriptor, first), start=1):  # noqa: B007 -- counts
                 yield lambda picture=picture: picture  # type: ignore[misc]
@@ -122,14 +122,9 @@ def _works(file: str | None, side: int | None) -> Iterator[Work]:
 def _first_bytes(descriptor: int) -> bytes:
     """Read enough to tell what comes; a pipe may give as little as one byte at a time."""
     first = os.read(descriptor, _READ_BYTES)
-    while len(first) < MARK_BYTES and not _is_pnm(first) and (more := os.read(descriptor, _READ_BYTES)):
+    while len(first) < MARK_BYTES and not PNM_MARK.match(first) and (more := os.read(descriptor, _READ_BYTES)):
         first += more
     return first
-
-
-def _is_pnm(first: bytes) -> bool:
-    found = PNM_MARK.match(first)
-    return found is not None and found.end() > 0 and found[0][-1:].isdigit()
 
 
 def _rest(descriptor: int, first: bytes) -> bytes:
