@@ -4,20 +4,23 @@ Source: the format descriptions of netpbm, pbm(5) to pam(5).
 """
 
 import re
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
+from overfeat_tools.pictures.cursor import Cursor
 from overfeat_tools.pictures.samples import BYTE, rgb, scaled
 
 MAX_PIXELS = 1 << 27
 """Most pixels of a picture; 16384 x 8192."""
 
-MAX_NUMBER = (1 << 31) - 1
-MAGICS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7")
+_MAX_NUMBER = (1 << 31) - 1
+_MAGICS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7")
 PLAIN = (b"P1", b"P2", b"P3")
+_BLANK = b" \t\n\v\f\r"
 _MAX_SAMPLE = 65535
 _MAX_DEPTH = 8
 
@@ -25,6 +28,19 @@ _MAX_DEPTH = 8
 _COMMON = re.compile(rb"(?:P4|(P[56]))\s{1,9}(\d{1,9})\s{1,9}(\d{1,9})(?(1)\s{1,9}(\d{1,9}))\s")
 
 _PAM_NUMBERS = {"WIDTH", "HEIGHT", "DEPTH", "MAXVAL"}
+# What is often sent by mistake, by its first two bytes.
+_STRANGERS = {
+    b"Pf": "floating-point PFM",
+    b"PF": "floating-point PFM",
+    b"\xff\xd8": "a JPEG file",
+    b"\x89P": "a PNG file",
+    b"GI": "a GIF file",
+    b"BM": "a BMP file",
+    b"II": "a TIFF file",
+    b"MM": "a TIFF file",
+    b"RI": "a RIFF file",
+}
+
 # PAM tuple types by their first word, with the number of channels before alpha.
 _TUPLE_CHANNELS = {"BLACKANDWHITE": 1, "GRAYSCALE": 1, "RGB": 3}
 
@@ -73,7 +89,7 @@ class Header:
             self.tuple_type += values
         elif name in _PAM_NUMBERS:
             value = values[0] if len(values) == 1 else ""
-            if not (value.isascii() and value.isdigit() and len(value) <= len(str(MAX_NUMBER))):
+            if not (value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_NUMBER))):
                 message = f"a number expected behind {name} in the header"
                 raise ValueError(message)
             setattr(self, name.lower(), int(value))
@@ -85,14 +101,64 @@ class Header:
             raise ValueError(message)
 
 
-def common_header(data: bytearray, start: int) -> tuple[Header, int] | None:
-    """Read a binary header that is there as a whole, without comments; give it and where it ends."""
-    found = _COMMON.match(data, start)
+def _common_header(cursor: Cursor) -> Header | None:
+    """Read a binary header that is there as a whole, without comments."""
+    found = _COMMON.match(cursor.data, cursor.start)
     if not found:
         return None
+    cursor.start = found.end()
     magic, width, height, maxval = found.groups()
     depth = 3 if magic == b"P6" else 1
-    return Header(bytes(magic or b"P4"), int(width), int(height), int(maxval or 1), depth), found.end()
+    return Header(bytes(magic or b"P4"), int(width), int(height), int(maxval or 1), depth)
+
+
+def read_header(cursor: Cursor) -> Generator[None, None, Header]:
+    """Read a header from its magic on."""
+    if common := _common_header(cursor):
+        return common
+    start = cursor.offset
+    magic = bytes(((yield from cursor.byte()), (yield from cursor.byte())))
+    if magic not in _MAGICS:
+        stranger = _STRANGERS.get(magic, repr(magic)[1:])
+        cursor.start -= 2
+        cursor.fail(f"a PNM picture (P1 to P7) expected, {stranger} found")
+    header = Header(magic)
+    if magic == b"P7":
+        yield from _pam_lines(cursor, header, start)
+        return header
+    header.width = yield from _number(cursor, start)
+    header.height = yield from _number(cursor, start)
+    header.maxval = 1 if magic in (b"P1", b"P4") else (yield from _number(cursor, start))
+    header.depth = 3 if magic in (b"P3", b"P6") else 1
+    return header
+
+
+def _number(cursor: Cursor, start: int) -> Generator[None, None, int]:
+    """Read blanks, digits and the one blank behind them, which may be the end of a comment."""
+    number, digits = 0, 0
+    while True:
+        byte = yield from cursor.byte()
+        cursor.check_length(start)
+        if byte == ord("#"):
+            yield from cursor.comment()
+        if ord("0") <= byte <= ord("9"):
+            number, digits = 10 * number + byte - ord("0"), digits + 1
+            if number > _MAX_NUMBER:
+                cursor.fail(f"a number in the header is above {_MAX_NUMBER}")
+        elif byte not in _BLANK and byte != ord("#"):
+            cursor.fail(f"a number expected in the header, {chr(byte)!r} found")
+        elif digits:
+            return number
+
+
+def _pam_lines(cursor: Cursor, header: Header, start: int) -> Generator[None, None, None]:
+    """Read the lines of a P7 header behind its magic."""
+    while "ENDHDR" not in header.lines:
+        line = yield from cursor.line(start)
+        try:
+            header.take_line(line)
+        except ValueError as error:
+            cursor.fail(str(error))
 
 
 def _channels(header: Header) -> int | None:
