@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures.image import centre_square, fit
-from overfeat_tools.pictures.stream import Item, read_items
+from overfeat_tools.pictures import Item, centre_square, fit, read_items
 
 Array = npt.NDArray[np.generic]
 
@@ -125,16 +124,10 @@ def test_tiff_of_every_kind(mode: str, options: dict[str, object], saved: Callab
     assert np.abs(saved(image, "a.tiff", **options).astype(int) - expected).max() <= 6
 
 
-def test_orientation_of_a_tiff(saved: Callable[..., Array]) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert saved(Image.fromarray(RGB), "a.tiff", exif=exif).shape == (40, 24, 3)
-
-
 def test_tiff_does_not_need_what_is_deprecated(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.tiff")
     program = (
-        "import sys; from overfeat_tools.pictures.stream import read_items as r; "
+        "import sys; from overfeat_tools.pictures import read_items as r; "
         "sys.exit(next(r(sys.argv[1:], {})).error)"
     )
     command = [sys.executable, "-W", "error::DeprecationWarning", "-c", program, tmp_path / "a.tiff"]
@@ -150,23 +143,6 @@ def test_jpeg(saved: Callable[..., Array]) -> None:
         assert np.abs(pixels.astype(int) - smooth).max() <= 6, mode
     pixels = saved(Image.fromarray(smooth[..., 0]), "l.jpg", quality=95)
     assert np.abs(pixels.astype(int) - 200).max() <= 3
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_of_a_camera(orientation: int, saved: Callable[..., Array]) -> None:
-    """What the camera noted is applied: a portrait stands upright."""
-    upright = np.zeros((32, 64, 3), np.uint8)
-    upright[:16, :16] = 255  # the corner at the top left
-    turned = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = saved(Image.fromarray(np.ascontiguousarray(turned)), "a.jpg", exif=exif, quality=95)
-    assert pixels.shape == upright.shape
-    assert np.abs(pixels.astype(int) - upright).max() < 20
 
 
 def test_first_frame_of_an_animation(saved: Callable[..., Array]) -> None:

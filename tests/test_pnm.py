@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.errors import ImageError, StreamError
+from overfeat_tools.pictures import pnm_header
 from overfeat_tools.pictures.pnm import Picture, PnmParser
+from tests import fuzz_pnm
 
 Array = npt.NDArray[np.generic]
 
@@ -96,6 +98,9 @@ _PIECES = [
     b"P6\n1 1\n65535\n\1\2\3\4\5\6\n",
     pam(samples(2, 2, 4, 255), 255, "RGB_ALPHA"),
     pam(samples(1, 2, 4, 255), 255, "CMYK"),
+    b"P2 2 2 300\n0 #a\n5 299 # 7\r300\n",
+    b"P3 1 1 255 1 2 3 ",
+    b"P1 4 2 0101\n1 #0\n0 01",
     b"P5 2 2 15\n\0\5\n\x0f",
 ]
 STREAM = b"".join(_PIECES)
@@ -118,7 +123,8 @@ def test_split_at_random(cuts: list[int]) -> None:
 def test_each_picture_is_there_with_its_last_byte() -> None:
     """Not a byte later: a live stream is answered picture by picture."""
     parser = PnmParser()
-    ends = [len(b"".join(_PIECES[: count + 1]).rstrip(b"\n")) for count in range(len(_PIECES) - 1)]
+    # A plain number is known to be whole by the blank behind it.
+    ends = [len(b"".join(_PIECES[: count + 1]).rstrip(b"\n")) + (count == 6) for count in range(len(_PIECES) - 1)]
     ends[0], ends[1], ends[2] = (len(b"".join(_PIECES[:count])) for count in (1, 2, 3))
     came = []
     for offset in range(len(STREAM)):
@@ -209,6 +215,43 @@ def test_bitmap(width: int, height: int) -> None:
     np.testing.assert_array_equal(pixels, np.repeat(((1 - bits) * 255)[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize("maxval", MAXVALS)
+@pytest.mark.parametrize(("plain", "magic", "depth"), [(b"P2", b"P5", 1), (b"P3", b"P6", 3)])
+def test_plain_gray_and_colour(plain: bytes, magic: bytes, depth: int, maxval: int) -> None:
+    """The same picture as its binary twin, of the same type."""
+    values = samples(3, 5, depth, maxval)
+    text = b" ".join(b"%d" % value for value in values.flat)
+    (pixels,) = pictures(b"%b\n5 3\n%d\n" % (plain, maxval) + text)
+    (twin,) = pictures(b"%b\n5 3\n%d\n" % (magic, maxval) + raster(values, maxval))
+    assert pixels.dtype == twin.dtype
+    np.testing.assert_array_equal(pixels, twin)
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.sampled_from([b"", b" ", b"\n", b"#x\n"]))
+def test_plain_bitmap(width: int, height: int, between: bytes) -> None:
+    """A 1 is black; nothing need stand between the digits."""
+    bits = np.random.default_rng(width).integers(0, 2, (height, width))
+    text = between.join(b"%d" % bit for bit in bits.flat)
+    (pixels,) = pictures(b"P1 %d %d " % (width, height) + text)
+    np.testing.assert_array_equal(pixels, np.repeat(((1 - bits) * 255)[..., None], 3, axis=2))
+
+
+def test_plain_values_above_maxval_are_white() -> None:
+    (pixels,) = pictures(b"P2 2 1 9 10 123456789012345678")
+    assert pixels[..., 0].tolist() == [[255.0, 255.0]]
+
+
+@pytest.mark.parametrize("fill", [b" " * 4096, b"#" * 4096, b"#\n" * 2048], ids=["blanks", "comment", "comments"])
+def test_endless_text_is_refused(fill: bytes) -> None:
+    """Between two samples may stand something, but not without end."""
+    tracemalloc.start()
+    try:
+        assert "longer than" in message_of(*[b"P2 2 1 9 1 ", *[fill] * 1024])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_values_above_maxval_are_white() -> None:
     """The formats forbid them; programs write them; nothing above 255 may come out."""
     for maxval in MAXVALS:
@@ -223,9 +266,9 @@ def test_values_above_maxval_are_white() -> None:
         b"P5#c\n2 1 255\n",
         b"P5\n#a\n#b\n2 1\n255\n",
         b"P5 2#c\n 1 255\n",
-        b"P5 2 1 2#inside a token\n55\n",
-        b"P5 2 1 2#\r55 ",
-        b"P5 2 1 255#the line end is the comment's\n\n",
+        b"P5 2#directly behind a number\n1\n255\n",
+        b"P5 2#ends it, as a blank would\r1 255 ",
+        b"P5\n2 1\n255#its line end is the blank before the raster\n",
         b"P5\n# " + b"long" * 100_000 + b"\n2 1 255\n",
         b"P5\r\n2 1\r\n255\n",
         b"P5\t2\v1\f255\r",
@@ -235,7 +278,7 @@ def test_values_above_maxval_are_white() -> None:
     ids=range(11),
 )
 def test_comments_and_blanks(header: bytes) -> None:
-    """Comments may stand anywhere before the raster, as pbm(5) has it: even inside a token."""
+    """Comments may stand anywhere before the raster; as netpbm and ImageMagick read them, each ends a number."""
     stream = b"\n" + header + b"ab"
     for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))] if len(stream) < 1000 else [stream]):
         (pixels,) = pictures(*chunks)
@@ -247,6 +290,18 @@ def test_blanks_and_nul_between_pictures() -> None:
     assert len(pictures(b" \0\n" + one + b"\0" * 5000 + b"\r\n\t" + one + one + b"\n\n\0")) == 3
     assert pictures(b"") == []
     assert pictures(b"\n \0") == []
+
+
+@pytest.mark.parametrize("fill", [b"\n", b"\0"])
+def test_what_stands_between_pictures_is_bounded(fill: bytes) -> None:
+    """To 64 KiB, before the first picture and behind each."""
+    one = b"P5 1 1 255\na"
+    assert len(pictures(fill * (1 << 16) + one + fill * (1 << 16) + one)) == 2
+    for chunk in (1 << 10, 1 << 20):
+        stream = one + fill * (1 << 17)
+        found = list(events(stream[i : i + chunk] for i in range(0, len(stream), chunk)))
+        assert [type(event) for event in found] == [Picture, StreamError]
+        assert str(found[1]).startswith(f"byte {len(one) + (1 << 16)}: ")
 
 
 # Broken streams.
@@ -270,9 +325,12 @@ def test_cut_off_anywhere(cut: int) -> None:
 @pytest.mark.parametrize(
     ("stream", "offset", "words"),
     [
-        (b"P1 1 1 0", 0, "plain (text) PBM"),
-        (b"P2 1 1 1 0", 0, "plain (text) PGM"),
-        (b"P3 1 1 1 0 0 0", 0, "plain (text) PPM"),
+        (b"P1 2 1 0 2", 9, "'2'"),
+        (b"P2 2 1 9 0 -1", 11, "'-'"),
+        (b"P2 2 1 9 0", 10, "ends before"),
+        (b"P2 1 1 9 " + b"9" * 40, 9, "'9'"),
+        (b"P3 1 1 1 0 0 P6", 13, "'P'"),
+        (b"P1 100000 100000 ", 17, "100000x100000"),
         (b"\n\n\xff\xd8\xff\xe0", 2, "JPEG"),
         (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
         (b"GIF89a", 0, "GIF"),
@@ -417,7 +475,8 @@ def test_other_tuple_types_are_skipped() -> None:
 
 
 TOKENS = [
-    b"P4", b"P5", b"P6", b"P7", b"P3", b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535",
+    b"P4", b"P5", b"P6", b"P7", b"P3", b"P2", b"P1",
+    b"\n", b" ", b"#", b"0", b"1", b"2", b"3", b"9", b"255", b"256", b"65535",
     b"99999", b"\0", b"\r", b"WIDTH 1\n", b"WIDTH ", b"HEIGHT 2\n", b"DEPTH 4\n", b"MAXVAL 255\n",
     b"TUPLTYPE RGB_ALPHA\n", b"TUPLTYPE\n", b"ENDHDR\n", b"\xff", b"abcdef",
 ]  # fmt: skip
@@ -429,6 +488,13 @@ def test_anything_may_come(tokens: list[bytes], step: int) -> None:
     stream = b"".join(tokens)
     whole = plain(events([stream]))
     assert plain(events(stream[i : i + step] for i in range(0, len(stream), step))) == whole
+
+
+def test_a_sample_of_the_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saved inputs of `python -m tests.fuzz_pnm`, and some more; plain pictures of 16-bit type were found so."""
+    monkeypatch.setattr(pnm_header, "MAX_PIXELS", fuzz_pnm.MAX_PIXELS)
+    for data in [*fuzz_pnm.corpus(), *map(fuzz_pnm.generated, range(1000))]:
+        fuzz_pnm.check(data)
 
 
 def test_work_grows_with_the_stream_only() -> None:

@@ -15,7 +15,7 @@ from overfeat_tools.commands.run import Run, check_memory, memory_for_packed_wei
 from overfeat_tools.errors import MemoryShortageError, UsageError
 from overfeat_tools.networks.layers import Normalise
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.pictures.stream import Item
+from overfeat_tools.pictures import Item
 
 TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
 

@@ -1,5 +1,6 @@
 """Pictures keep their order, go together only with their like, and wait for nobody."""
 
+import errno
 import gc
 import os
 import threading
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, prepared, read_items, reading
 
 PATIENCE_SECONDS = 60.0
 
@@ -125,6 +126,25 @@ def test_files(tmp_path: Path) -> None:
     assert all(one.error is None or "\n" not in str(one.error) for one in items)
     del items
     gc.collect()
+
+
+def test_a_read_error_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes of the stream were used before a disk or a network failed."""
+    (tmp_path / "a").write_bytes(b"P5 2 1 255\nabP5 2 1 255\nab")
+    chunks = [b"P5 2 1 255\nabP5 2 1 25", OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def read(_descriptor: int, _size: int) -> bytes:
+        chunk = chunks.pop(0)
+        if isinstance(chunk, OSError):
+            raise chunk
+        return chunk
+
+    monkeypatch.setattr(reading.os, "read", read)
+    good, broken = read_items([str(tmp_path / "a")], {})
+    assert good.pixels is not None
+    assert isinstance(broken.error, StreamError)
+    assert str(broken.error) == "byte 22: input/output error"
+    assert broken.place == f"{tmp_path / 'a'}: picture 2"
 
 
 def test_prepare_may_refuse() -> None:

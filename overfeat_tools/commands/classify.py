@@ -96,7 +96,7 @@ def classify(options: Options) -> int:
     from overfeat_tools.backend import FloatArray
     from overfeat_tools.commands import preparation, run
     from overfeat_tools.networks.classes import read_classes
-    from overfeat_tools.pictures.stream import Item
+    from overfeat_tools.pictures import Item
     from overfeat_tools.results import ranking
 
     network = run.open_network(options)

@@ -7,7 +7,7 @@ from overfeat_tools import cli
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.pictures.image import centre_square, fit
+from overfeat_tools.pictures import centre_square, fit
 
 
 @dataclass(frozen=True)

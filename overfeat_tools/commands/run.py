@@ -18,7 +18,7 @@ from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.topology import TOPOLOGIES
-from overfeat_tools.pictures.stream import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, prepared, read_items
 from overfeat_tools.results.maps import map_npy, map_text
 from overfeat_tools.results.table import table
 

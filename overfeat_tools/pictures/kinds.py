@@ -1,0 +1,137 @@
+"""What a file is, decided by its first bytes alone: one table of marks, and who decodes each kind.
+
+Only what this table allows is ever given to a decoder, so no file can reach one that starts a program
+(PostScript) or that guesses.  A new kind is one entry.
+"""
+
+import ctypes
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from overfeat_tools.errors import ImageError
+from overfeat_tools.pictures.decoders import Decoded, read_heif, read_jpeg, read_with_pillow
+from overfeat_tools.pictures.faults import as_image_error, of_decoder
+from overfeat_tools.pictures.metadata import heif_parts, png_parts, webp_parts
+from overfeat_tools.pictures.orientation import upright
+from overfeat_tools.pictures.pnm import Picture
+from overfeat_tools.pictures.tiff import read_tiff
+
+MARK_BYTES = 160
+"""So many first bytes are enough for every mark."""
+
+BLANKS = b" \t\n\v\f\r\0"
+"""What a PNM stream may begin with."""
+
+PNM_MARK = re.compile(rb"[\s\0]*P[1-7]")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: its name, the regular expression of its first bytes, and what decodes it.
+
+    `read` takes the file's bytes and the side that the picture will be scaled to, or None; a kind
+    without one isn't supported, and `advice` may say what to do about it.
+    """
+
+    name: str
+    mark: bytes
+    read: Callable[[bytes, int | None], Decoded] | None = None
+    advice: str = ""
+
+
+def _pillow(name: str, mark: bytes, form: str = "") -> Kind:
+    return Kind(name, mark, partial(read_with_pillow, form=form or name))
+
+
+_CONVERT = "convert it first: convert FILE -depth 8 ppm:-"
+_BOX = rb".{4}ftyp"  # ISO base media: a size, then the brand, a version, and more brands
+_BRANDS = rb".{4}(?:.{4}){,15}?"
+
+_KINDS = (
+    Kind("JPEG", rb"\xff\xd8\xff", read_jpeg),
+    Kind("PNG", rb"\x89PNG\r\n\x1a\n", partial(read_with_pillow, form="PNG", parts_of=png_parts)),
+    Kind("WebP", rb"RIFF.{4}WEBP", partial(read_with_pillow, form="WEBP", parts_of=webp_parts)),
+    _pillow("GIF", rb"GIF8[79]a"),
+    _pillow("BMP", rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    Kind(
+        "camera raw",
+        rb"II\*\0.{4}CR|II(?:R[OS]|U\0)|MMO[RS]|FUJIFILMCCD-RAW|\0MRM|FOVb|.{4}ftypcrx ",
+        advice="develop it to JPEG or TIFF first",
+    ),
+    Kind("TIFF", rb"II[*+]\0|MM\0[*+]", read_tiff),
+    Kind(
+        "AVIF", _BOX + rb"(?:avi[fs]|(?:mif1|msf1|miaf)" + _BRANDS + rb"avi[fs])",
+        partial(read_with_pillow, form="AVIF", parts_of=heif_parts),
+    ),
+    Kind("HEIF", _BOX + rb"(?:hei[cxms]|hev[cxms]|mif1|msf1|miaf)", read_heif),
+    _pillow("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG2000"),
+    _pillow("PSD", rb"8BPS\0\x01"),
+    _pillow("ICO", rb"\0\0\x01\0[^\0]\0"),
+    _pillow("ICNS", rb"icns"),
+    _pillow("PCX", rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"),
+    _pillow("DDS", rb"DDS \x7c\0\0\0"),
+    _pillow("SGI", rb"\x01\xda[\0\x01][\x01\x02]"),
+    _pillow("QOI", rb"qoif"),
+    # Pillow reads some of these wrongly: black for white, blue for red.
+    Kind("Sun raster", rb"\x59\xa6\x6a\x95", advice=_CONVERT),
+    Kind("XBM", rb"\s*#define [^\n]{1,99}_width", advice=_CONVERT),
+    Kind("XPM", rb"/\* XPM \*/", advice=_CONVERT),
+    Kind("PostScript", rb"%!|\xc5\xd0\xd3\xc6"),
+    Kind("PDF", rb"%PDF"),
+    Kind("SVG or another XML", rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|!DOCTYPE svg)"),
+    Kind("floating-point PFM", rb"P[Ff]4?\s", advice=_CONVERT),
+    Kind("OpenEXR", rb"\x76\x2f\x31\x01", advice=_CONVERT),
+    Kind("Radiance HDR", rb"#\?(?:RADIANCE|RGBE)", advice=_CONVERT),
+    Kind("FITS", rb"SIMPLE  =", advice=_CONVERT),
+    Kind("DICOM", rb".{128}DICM"),
+    Kind("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
+    Kind("video", rb".{4}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]", advice="take frames"),
+    Kind("MNG", rb"[\x8a\x8b][MJ]NG"),
+    Kind("large PSD (PSB)", rb"8BPS"),
+    Kind("XCF", rb"gimp xcf"),
+    Kind("DjVu", rb"AT&TFORM"),
+    Kind("WMF or EMF", rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF"),
+    Kind("archive", rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf"),
+    # The one kind without a mark: last, and only with a header whose every field makes sense.
+    _pillow(
+        "TGA",
+        rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09]..[^\0].[\x0f\x10\x18\x20])"
+        rb".{4}(?!\0\0)..(?!\0\0)..[\x08\x0f\x10\x18\x20][\0-\x3f]",
+    ),
+)
+
+
+def kind_of(first: bytes) -> Kind:
+    """Tell what a file is that may be decoded, by its first bytes.
+
+    Raises
+    ------
+    ImageError
+        It is no picture, or a kind of picture that isn't supported.
+    """
+    kind = next((kind for kind in _KINDS if re.match(kind.mark, first, re.DOTALL)), None)
+    if kind is None:
+        raise ImageError("not a picture in a known format" if first else "the file is empty")
+    if kind.read is None:
+        raise ImageError(f"{kind.name} files aren't supported{'; ' if kind.advice else ''}{kind.advice}")
+    return kind
+
+
+def decode(kind: Kind, data: bytes, side: int | None) -> Picture | ImageError:
+    """Decode a file of a kind; give the picture, upright, or what is wrong with it."""
+    try:
+        decoded = kind.read(data, side)  # type: ignore[misc]  # `kind_of` gives none without
+        return Picture(upright(decoded.pixels, decoded.orientation), decoded.warning)
+    except ImageError as error:
+        return as_image_error(error)
+    except MemoryError as error:
+        fault = as_image_error(error)
+    except Exception as error:  # noqa: BLE001 -- decoders raise whatever they like at a broken file
+        return of_decoder(error, kind.name)
+    # Out of the handler, whose traceback held what had been taken: glibc would keep it for more of the same kind.
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return fault
