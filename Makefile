@@ -1,9 +1,9 @@
-# make demo | test | lint | man | bench: each creates what it needs in .venv.
+# make demo | test | check-long | lint | man | bench: each creates what it needs in .venv.
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: all demo test lint bench venv man clean
+.PHONY: all demo test check-long lint man bench venv clean
 
 all: demo
 
@@ -30,7 +30,11 @@ demo: $(VENV)/.base
 	sh samples/demo.sh
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not long"
+
+# What takes too long for every day: many kills, soaks, large collections.
+check-long: $(VENV)/.test
+	$(BIN)/python -m pytest -v -m long --durations=0
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
