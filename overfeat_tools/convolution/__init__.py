@@ -146,13 +146,17 @@ class Convolution:
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
         algorithm = self._choose(pictures, geometry)
-        compiler = self._backend.compiler
-        if compiler and algorithm.is_compiled and not compiler.usable():
-            self._backend.drop_compiler()
+        if algorithm.is_compiled and not self._can_compile():
             self._algorithms.cache_clear()
             self._estimates.cache_clear()
-            return self._choose(pictures, geometry)
+            algorithm = self._choose(pictures, geometry)
         return algorithm
+
+    def _can_compile(self) -> bool:
+        compiler = self._backend.compiler
+        if compiler and not compiler.usable():
+            self._backend.drop_compiler()
+        return self._backend.compiler is not None
 
     def _choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         compiler = self._backend.compiler
