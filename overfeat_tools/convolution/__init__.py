@@ -70,9 +70,11 @@ class Convolution:
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
         # (No method: a cache of one would keep all this alive.)
-        self._algorithms = lru_cache(_SIZES_KEPT)(lambda geometry: list_algorithms(geometry, backend, method))
+        self._algorithms = lru_cache(_SIZES_KEPT)(lambda geometry, _: list_algorithms(geometry, backend, method))
         self._estimates = lru_cache(_SIZES_KEPT)(
-            lambda geometry, pictures, _loaded: estimate(self._algorithms(geometry), pictures, self._ledger.rates)
+            lambda geometry, pictures, kernels: estimate(
+                self._algorithms(geometry, kernels is None), pictures, self._ledger.rates
+            )
         )
 
     @cached_property
@@ -140,27 +142,21 @@ class Convolution:
         before_pool = pictures * geometry.out_pixels * geometry.kernels * FLOAT_BYTES
         return max(
             algorithm.workspace_bytes(pictures) + (0 if algorithm.holds(pool_size) else before_pool)
-            for algorithm in self._algorithms(geometry)
+            for algorithm in self._algorithms(geometry, self._backend.compiler is None)
         )
 
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
         algorithm = self._choose(pictures, geometry)
-        if algorithm.is_compiled and not self._can_compile():
-            self._algorithms.cache_clear()
-            self._estimates.cache_clear()
-            algorithm = self._choose(pictures, geometry)
-        return algorithm
-
-    def _can_compile(self) -> bool:
         compiler = self._backend.compiler
-        if compiler and not compiler.usable():
+        if compiler and algorithm.is_compiled and not compiler.usable():
             self._backend.drop_compiler()
-        return self._backend.compiler is not None
+            return self._choose(pictures, geometry)
+        return algorithm
 
     def _choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         compiler = self._backend.compiler
-        estimates = self._estimates(geometry, pictures, compiler is not None and compiler.loaded)
+        estimates = self._estimates(geometry, pictures, compiler.loaded if compiler else None)
         ready = choose(estimates, self.packed)
         if self.method == "auto":
             return self._account.invest(estimates, ready)
