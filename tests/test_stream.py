@@ -175,3 +175,32 @@ def test_pipe_that_gives_one_byte_first(tmp_path: Path) -> None:
     items = list(read_items([str(path)], {}))
     writer.join()
     assert [item.pixels.tobytes() for item in items if item.pixels is not None] == [b"abc", b"def"]
+
+
+def test_a_pipe_that_does_not_block() -> None:
+    """Whoever shares standard input may have set it so; nothing to read is then no error."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+
+    def write() -> None:
+        for chunk in (b"P6 1 1", b" 255\nabc", b"P6 1 1 255\ndef"):
+            time.sleep(0.05)
+            os.write(writer, chunk)
+        os.close(writer)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found = list(read_items([f"/dev/fd/{reader}"], {}))
+    thread.join()
+    os.close(reader)
+    assert [one.error for one in found] == [None, None]
+
+
+def test_without_a_thread_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    items = [Item(number, None, "here", np.zeros((2, 2, 3), np.uint8)) for number in range(1, 4)]
+    assert [[one.number for one in batch] for batch in Batches(iter(items), 8, 1000)] == [[1], [2], [3]]

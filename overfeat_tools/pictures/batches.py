@@ -42,8 +42,12 @@ class Batches:
         self._stopped = False
         self._failure: BaseException | None = None
         self._change = threading.Condition()
+        self._items = items
         self._thread = threading.Thread(target=self._read, args=(items,), name="reader", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # "can't start new thread": the caller's own will do
+            self._ended = True
 
     def _read(self, items: Iterator[Item]) -> None:
         try:
@@ -78,6 +82,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[Item]]:
         """Give lists of items: pictures of one shape, or one item with an error."""
+        if self._thread.ident is None:
+            yield from ([item] for item in self._items)
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._ready or self._ended)

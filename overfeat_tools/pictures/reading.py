@@ -5,6 +5,7 @@ whole, up to a limit, and decoded.
 """
 
 import os
+import select
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -119,10 +120,19 @@ def _works(file: str | None, side: int | None) -> Iterator[Work]:
             os.close(descriptor)
 
 
+def _read(descriptor: int) -> bytes:
+    """Read what is there, at least a byte except at the end; also where somebody has set the pipe not to block."""
+    while True:
+        try:
+            return os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
 def _first_bytes(descriptor: int) -> bytes:
     """Read enough to tell what comes; a pipe may give as little as one byte at a time."""
-    first = os.read(descriptor, _READ_BYTES)
-    while len(first) < MARK_BYTES and not PNM_MARK.match(first) and (more := os.read(descriptor, _READ_BYTES)):
+    first = _read(descriptor)
+    while len(first) < MARK_BYTES and not PNM_MARK.match(first) and (more := _read(descriptor)):
         first += more
     return first
 
@@ -133,7 +143,7 @@ def _rest(descriptor: int, first: bytes) -> bytes:
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     chunks, total = [first], len(first)
     while max(size, total) <= _MOST_FILE_BYTES:
-        chunk = os.read(descriptor, _READ_BYTES)
+        chunk = _read(descriptor)
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)
@@ -147,7 +157,7 @@ def _stream(descriptor: int, data: bytes) -> Iterator[Picture | ImageError]:
         parser.feed(data)
         yield from _parsed(parser)
         try:
-            data = os.read(descriptor, _READ_BYTES)
+            data = _read(descriptor)
         except OSError as error:
             raise StreamError(f"byte {parser.offset}: {as_image_error(error)}") from error
     parser.close()
