@@ -160,7 +160,7 @@ def _misses(samples: list[Sample], packings: list[Packing], rates: Rates) -> lis
     """Give the logarithms of estimate / measurement."""
     batches = [one.algorithm.seconds(one.pictures, rates) / one.seconds for one in samples]
     packed = [one.algorithm.packing_seconds(rates) / one.seconds for one in packings]
-    return np.log(batches + packed).tolist()
+    return [math.log(ratio) for ratio in batches + packed]
 
 
 def describe_choices(title: str, samples: list[Sample], rates: Rates) -> Iterator[str]:
