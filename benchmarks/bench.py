@@ -5,7 +5,6 @@ Run it with `make bench`, or `python benchmarks/bench.py --help` for its options
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,9 +16,6 @@ import processes
 from rows import Bench, Row
 
 from overfeat_tools.networks.topology import ACCURATE, FAST, TOPOLOGIES, Topology
-
-# Above this load others are computing too.
-_QUIET_LOAD = 0.5
 
 # Each measurement and the networks it is made on.
 MEASUREMENTS: dict[str, tuple[Callable[[Bench, Topology], Iterator[Row]], tuple[Topology, ...]]] = {
@@ -55,8 +51,7 @@ def main() -> int:
         arguments.rounds, arguments.threads, arguments.folder, arguments.long, arguments.photographs, arguments.stream
     )
     machine = measure.machine()
-    if (load := os.getloadavg()[0]) > _QUIET_LOAD:
-        print(f"bench.py: the machine is busy (load {load:.1f}): the figures will mean little", file=sys.stderr)
+    measure.warn_if_busy("bench.py")
     rows: list[Row] = []
     for name in arguments.only or MEASUREMENTS:
         measurement, topologies = MEASUREMENTS[name]

@@ -80,6 +80,7 @@ def main() -> None:
     """Measure, print and write."""
     arguments = _arguments()
     topology = TOPOLOGIES[arguments.net]
+    measure.warn_if_busy("growth.py")
     children = Children(arguments.folder, arguments.threads, arguments.rounds)
     record: Report = {
         "machine": measure.machine(),

@@ -1,4 +1,4 @@
-"""How things are measured: turn and turn about, medians, processes and their memory, the machine."""
+"""How things are measured: sides that take turns, medians, processes and their memory, the machine."""
 
 import datetime as dt
 import json
@@ -25,10 +25,12 @@ Samples = dict[str, list[float]]
 # A turn shorter than this is repeated: timer and scheduler must not matter.
 _TURN_SECONDS = 0.2
 _TOLERANCE = 1e-4
+# Above this load others are computing too.
+_QUIET_LOAD = 0.5
 
 
 class DifferentResultsError(Exception):
-    """The two sides don't compute the same thing: their times mean nothing."""
+    """The two sides do not compute the same thing, so their times mean nothing."""
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> Samples:
@@ -188,6 +190,12 @@ def memory(process: int | str = "self") -> dict[str, int]:
 def json_of(arguments: Sequence[object]) -> Any:  # noqa: ANN401 -- whatever the program prints
     """Run a Python program of this folder in a fresh process; give the JSON that it prints."""
     return json.loads(run([sys.executable, *map(str, arguments)]).output)
+
+
+def warn_if_busy(program: str) -> None:
+    """Say on stderr that others use the machine, if they do."""
+    if (load := os.getloadavg()[0]) > _QUIET_LOAD:
+        print(f"{program}: the machine is busy (load {load:.1f}): the figures will mean little", file=sys.stderr)
 
 
 def machine() -> dict[str, object]:

@@ -53,8 +53,10 @@ def convolutions(topology: Topology, height: int, width: int) -> dict[int, Convo
         padding = sum(layer.width for layer in layers.values() if isinstance(layer, Pad))
         for number, layer in layers.items():
             if isinstance(layer, Convolve):
-                count, channels, *size = next(kernels)
-                geometry = Geometry(channels, *inputs[step[0]][1:], count, *size, layer.stride, padding)
+                count, channels, kernel_height, kernel_width = next(kernels)
+                _, rows, columns = inputs[step[0]]
+                sizes = (channels, rows, columns, count, kernel_height, kernel_width)
+                geometry = Geometry(*sizes, layer.stride, padding)
                 _, pool_size = epilogue_of(topology, step)
                 found[number] = Convolved(geometry.cropped(pool_size), pool_size)
     return found

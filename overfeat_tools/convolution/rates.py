@@ -1,8 +1,10 @@
 """How fast a machine does what convolutions are made of: the constants of the cost model.
 
-Only the ratios of the rates decide, and these are alike on most machines.  Those shipped for the processor lie
-between what `benchmarks/fit_rates.py` found on two cores with AVX-512 and with AVX2.  With them the algorithms
-chosen for the layers of both networks, for 1 to 32 pictures, took 1 % longer on average than the best ones.
+Only the ratios between the rates matter, and those are much the same on most machines.  The first group of the
+processor's lies between what was fitted on two cores with AVX-512 and on two with AVX2.  The second is rounded from
+what `benchmarks/fit_rates.py` fitted on two cores with AVX-512 that others used, too, to processor time instead of
+time: with it, the portable algorithms chosen for the convolutions of both large networks, for 1 to 32 pictures, took
+0.2 % longer than the best ones on average, and 7 % at worst.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ class Rates:
     """What a machine does in a second, all threads together.
 
     The first group is for compiled kernels, the second for numpy, FFTW or cupy.  `half_rows` is the number of rows
-    at which a library's matrix product reaches half of its peak.
+    at which a library's matrix product reaches half of its peak.  `unfold_bytes` serves both: where kernels are
+    compiled, patches are packed into panels, too, and unfolding them for numpy is quicker than it says.
     """
 
     memory_bytes: float = 35e9
@@ -23,14 +26,14 @@ class Rates:
     pack_tile_bytes: float = 4.5e9
     stages: float = 7e3
 
-    blas_flops: float = 300e9
-    complex_blas_flops: float = 210e9
-    half_rows: float = 35.0
-    half_complex_rows: float = 18.0
+    blas_flops: float = 200e9
+    complex_blas_flops: float = 240e9
+    half_rows: float = 20.0
+    half_complex_rows: float = 16.0
     unfold_bytes: float = 1.6e9
-    copy_bytes: float = 6e9
-    fft_flops: float = 32e9
-    pack_spectrum_bytes: float = 2.1e9
+    copy_bytes: float = 4.8e9
+    fft_flops: float = 25e9
+    pack_spectrum_bytes: float = 1e9
 
     def compiled_seconds(self, flops: float, weight_bytes: float) -> float:
         """Estimate a compiled product, which computes and reads its weights at the same time, if not quite."""
