@@ -24,7 +24,7 @@ from overfeat_tools.networks.weights import file_bytes
 from overfeat_tools.results.maps import map_text
 from overfeat_tools.results.ranking import rank
 from tests import reference, synthetic_weights
-from tests.conftest import REFERENCE_DATA, recorded_picture
+from tests.conftest import CARDS, REFERENCE_DATA, recorded_picture
 
 Array = npt.NDArray[np.float32]
 
@@ -148,19 +148,22 @@ def _fold(network: Network, x: Array) -> Iterator[Array]:
         yield result()
 
 
-NETWORKS = [(name, method) for name in ("fast", "accurate") for method in METHODS]
+RUNS = [
+    *((name, method, "backend") for name in ("fast", "accurate") for method in METHODS),
+    *((name, "auto", "without_compiler") for name in ("fast", "accurate")),
+]
+# A sample of these is run every day: one network by each method, the other as it is used.
+LONG = {run for run in RUNS if run[0] == "accurate" and run != ("accurate", "auto", "backend")}
+if CARDS:
+    RUNS += [(name, method, "graphics_card") for name in ("fast", "accurate") for method in METHODS]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        *(pytest.param((*which, "backend"), id="-".join(which)) for which in NETWORKS),
-        *(
-            pytest.param((*which, "graphics_card"), id="-".join((*which, "cuda")), marks=pytest.mark.gpu)
-            for which in NETWORKS
-        ),
-    ],
-)
+def marks(run: tuple[str, str, str]) -> list[pytest.MarkDecorator]:
+    """Give the marks of a run."""
+    return [pytest.mark.long] if run in LONG else [pytest.mark.gpu] if run[2] == "graphics_card" else []
+
+
+@pytest.fixture(scope="module", params=[pytest.param(run, id="-".join(run), marks=marks(run)) for run in RUNS])
 def network(request: pytest.FixtureRequest, open_network: Callable[..., Network]) -> Network:
     """Give each network with each method; one at a time, as packed weights of full size take gigabytes."""
     name, method, device = request.param
