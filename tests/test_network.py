@@ -298,7 +298,7 @@ def test_threads_and_float_pictures_agree(open_network: Callable[..., Network], 
 
 
 @pytest.mark.parametrize("compiling", [True, False])
-@pytest.mark.parametrize(("pictures", "height", "width"), [(1, 231, 231), (32, 231, 231), (1, 1500, 2000)])
+@pytest.mark.parametrize(("pictures", "height", "width"), [(1, 231, 231), (32, 231, 231), (1, 900, 1200)])
 def test_needed_bytes_are_what_a_pass_takes(pictures: int, height: int, width: int, compiling: bool) -> None:  # noqa: FBT001
     """What is asked for before a pass is enough for its workspaces and its result, and not many times as much."""
     backend = CpuBackend(2, compiling=compiling)
