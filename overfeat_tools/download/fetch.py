@@ -4,6 +4,7 @@ A part that is here already is resumed if the server says that the file is still
 bytes of the part come again.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,18 +30,18 @@ _EXTRA_BYTES = 256 << 20  # an archive may hold this much besides, and twice the
 
 @dataclass
 class Fetch:
-    """A URL, the file that it is fetched into, and what that is to give: whatever can't be this is refused.
+    """A URL, the weight files that it is to give, and the folder for it: whatever can't be this is refused.
 
-    The file gets its name when it is complete; before that, what is here of it has the suffix `.part`.
+    What is here of it has the suffix `.part` until it is complete.
     """
 
     url: str
-    path: Path
     files: Sequence[WeightFile]
+    folder: Path
     report: Reporter
 
-    def run(self) -> None:
-        """Fetch what is missing.
+    def run(self) -> Path:
+        """Fetch what is missing; give the file.
 
         Raises
         ------
@@ -49,20 +50,22 @@ class Fetch:
         OverfeatError
             There is no room for it.
         """
-        self._part, self._validator = self.path.with_suffix(".part"), self.path.with_suffix(".validator")
+        path = self.folder / hashlib.sha256(self.url.encode(errors="surrogateescape")).hexdigest()[:16]
+        self._part, self._validator = path.with_suffix(".part"), path.with_suffix(".validator")
         self._most = 2 * sum(file.size for file in self.files) + _EXTRA_BYTES
         self._furthest = self._here()
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(transport.TransientError), before_sleep=self._log_retry,
-            stop=lambda state: state.attempt_number >= (ATTEMPTS if self._here() else FIRST_ATTEMPTS),
+            stop=lambda state: state.attempt_number >= (ATTEMPTS if self._furthest or self._here() else FIRST_ATTEMPTS),
             wait=tenacity.wait_exponential(FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
         )  # fmt: skip
         try:
-            while not self.path.exists():
+            while not path.exists():
                 retrying(self._attempt)
         except tenacity.RetryError as error:
             last = error.last_attempt
             raise DownloadError(f"{last.exception()}; gave up after {last.attempt_number} attempts") from error
+        return path
 
     def _here(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0
@@ -95,11 +98,11 @@ class Fetch:
                 self._refuse_junk(head, response)  # before anything is given up for it
                 self._part.write_bytes(b"")
                 self._validator.write_text(response.validator)
-            require_space(self._part.parent, self.files, response.total, self._here())
+            require_space(self.folder, self.files, response.total, self._here())
             self._write(itertools.chain([head], response.chunks), response)
         if response.total not in (None, self._here()):
             raise transport.TransientError("the connection was closed early")
-        self._part.replace(self.path)
+        self._part.replace(self._part.with_suffix(""))
         self._validator.unlink()
 
     def _refuse_junk(self, head: bytes, response: transport.Response) -> None:

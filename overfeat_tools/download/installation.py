@@ -1,9 +1,7 @@
 """From sources to installed weights: nothing is installed before it has been checked."""
 
 import datetime as dt
-import hashlib
-import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,11 +74,7 @@ class Installation:
     def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
         url = source.place
         parts = [(url + file.name, [file]) for file in wanted] if url.endswith("/") else [(url, wanted)]
-        archives = []
-        for each, files in parts:
-            name = hashlib.sha256(each.encode(errors="surrogateescape")).hexdigest()[:16]
-            archives.append(self.unfinished / name)
-            Fetch(each, archives[-1], files, self.report).run()
+        archives = [Fetch(each, files, self.unfinished, self.report).run() for each, files in parts]
         try:
             self._install(archives, wanted, source.label)
         except WeightsError:
@@ -90,20 +84,18 @@ class Installation:
 
     def _from_disk(self, source: Source, wanted: Sequence[WeightFile]) -> None:
         place = Path(source.place)
-        archives = [place]
+        inside = (place / subfolder / file.name for subfolder in _SUBFOLDERS for file in wanted)
         try:
-            mode = place.stat().st_mode
-            if stat.S_ISDIR(mode):
-                paths = (place / subfolder / file.name for subfolder in _SUBFOLDERS for file in wanted)
-                archives = list({path.name: path for path in paths if path.is_file()}.values())
-            problem = "" if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else "neither a file nor a folder"
+            place.stat()
+            archives = {path.name: path for path in (place, *inside) if path.is_file()}
+            problem = "" if archives or place.is_dir() else "neither a file nor a folder"
         except OSError as error:
             problem = reason(error)
         if problem:
             raise UsageError(f"{place}: {problem}; a file, a folder or an http(s) URL expected")
-        self._install(archives, wanted, str(place.absolute()))
+        self._install(archives.values(), wanted, str(place.absolute()))
 
-    def _install(self, archives: Sequence[Path], wanted: Sequence[WeightFile], origin: str) -> None:
+    def _install(self, archives: Iterable[Path], wanted: Sequence[WeightFile], origin: str) -> None:
         """Install the weight files in archives, and bare ones, when all of them are checked."""
         found: dict[str, Path] = {}
         for archive in archives:

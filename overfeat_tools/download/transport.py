@@ -4,6 +4,7 @@ Its many errors become two kinds here: `TransientError`, which another attempt m
 won't.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ CONNECT_SECONDS = 15.0
 READ_SECONDS = 30.0
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 _CHUNK_BYTES = 1 << 14  # less than this is lost when a connection breaks
-_MOST_DIGITS = 18
 
 
 class TransientError(DownloadError):
@@ -84,17 +84,13 @@ def _client() -> httpx.Client:
 
 def _total(response: httpx.Response, start: int) -> int | None:
     """Give the size of the whole file, if known; refuse a response that is not what was asked for."""
-    status, sent = response.status_code, response.headers.get("Content-Range", "").strip()
+    status, headers = response.status_code, response.headers
     if status == httpx.codes.OK:
-        return _number(response.headers.get("Content-Length", ""))
-    total = _number(sent.rpartition("/")[2])
-    if status == httpx.codes.PARTIAL_CONTENT and total and sent == f"bytes {start}-{total - 1}/{total}":
-        return total
+        return int(headers["Content-Length"]) if "Content-Length" in headers else None
+    sent = re.fullmatch(rf"bytes {start}-(\d{{1,18}})/(\d{{1,18}})", headers.get("Content-Range", ""), re.ASCII)
+    if status == httpx.codes.PARTIAL_CONTENT and sent and int(sent[1]) + 1 == int(sent[2]):
+        return int(sent[2])
     if start and status in (httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
         raise RangeError(f"the server can't send the file from byte {start} on")
     kind = TransientError if status in _TRANSIENT_STATUSES else DownloadError
     raise kind(f"{status} {response.reason_phrase}".strip().lower())
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
