@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution import cooktoom
+from overfeat_tools.convolution import cook_toom
 from overfeat_tools.convolution.kernels import fourier_transform, matrix_transform
 from overfeat_tools.convolution.kernels.tile_access import FORWARD, INVERSE
 from tests.kernel_arrays import Array, Put, assert_close, call, normal, unaligned, untouched
@@ -17,13 +17,13 @@ Pair = tuple[int, int]
 
 
 class CookToom:
-    """Tiles of `size` pixels for windows of `window` a side, with the matrices of `cooktoom.py`."""
+    """Tiles of `size` pixels for windows of `window` a side, with the matrices of `cook_toom.py`."""
 
     depth = 1
 
     def __init__(self, size: Pair, window: int) -> None:
         self.size, self.outputs = size, (size[0] - window + 1, size[1] - window + 1)
-        (forward_down, _, down), (forward_right, _, right) = (cooktoom.matrices(side, window) for side in size)
+        (forward_down, _, down), (forward_right, _, right) = (cook_toom.matrices(side, window) for side in size)
         self._forward, self._inverse = (forward_down, forward_right), (down, right)
 
     def forward(self, compiler: Compiler) -> Compiled:

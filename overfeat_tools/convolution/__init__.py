@@ -21,7 +21,7 @@ from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.epilogue import Epilogue, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
-from overfeat_tools.convolution.planner import Ledger, choose, estimate, list_algorithms
+from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
 from overfeat_tools.convolution.rates import RATES, Rates
 
 __all__ = ["FLOAT_BYTES", "RATES", "Allocate", "Convolution", "Geometry", "Ledger", "Rates"]
@@ -66,7 +66,7 @@ class Convolution:
         self.used: Counter[str] = Counter()  # algorithms by name, and how many batches took each
         self._backend = backend
         self._ledger = ledger or Ledger(RATES[backend.name], compiler=backend.compiler)
-        self._account = self._ledger.account()
+        self._account = Account(self._ledger)
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
         # (No method: a cache of one would keep all this alive.)
@@ -78,14 +78,14 @@ class Convolution:
     @cached_property
     def _parameters(self) -> tuple[FloatArray, FloatArray]:
         """Weights and biases on the device; brought there once, by the first batch."""
-        bias = np.ascontiguousarray(self.bias, np.float32)
-        return self._backend.to_device(self.weight), self._backend.to_device(bias)
+        to_device = self._backend.to_device
+        return to_device(self.weight), to_device(np.ascontiguousarray(self.bias, np.float32))
 
     def geometry(self, height: int, width: int, pool_size: int = 1) -> Geometry:
         """Give the sizes of this convolution on one map size, less what a pool that follows drops."""
-        kernels, channels, kernel_height, kernel_width = self.weight.shape
-        sizes = (channels, height, width, kernels, kernel_height, kernel_width)
-        return Geometry(*sizes, self.stride, self.padding).cropped(pool_size)
+        kernels, channels, *sides = self.weight.shape
+        whole = Geometry(channels, height, width, kernels, sides[0], sides[1], self.stride, self.padding)
+        return whole.cropped(pool_size)
 
     def __call__(
         self, x: Array, threshold: float | None = None, pool_size: int = 1, allocate: Allocate | None = None
@@ -148,7 +148,7 @@ class Convolution:
         algorithm = self._choose(pictures, geometry)
         compiler = self._backend.compiler
         if compiler and algorithm.is_compiled and not compiler.usable():
-            self._backend.drop_compiler()
+            self._backend.compiler = None
             self._algorithms.cache_clear()
             self._estimates.cache_clear()
             return self._choose(pictures, geometry)

@@ -109,5 +109,5 @@ def padded(x: FloatArray, geometry: Geometry, backend: Backend, size: tuple[int,
         whole[:, :width] = whole[:, width + columns :] = 0.0
         whole[width : width + rows, width : width + columns] = x[number]
 
-    backend.parallel_for(copy, pictures)
+    backend.parallel_for(copy, range(pictures))
     return result

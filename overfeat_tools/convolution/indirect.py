@@ -69,7 +69,7 @@ class Indirect(Algorithm):
         count = panel_count(geometry.kernels, width)
         shape = (count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width)
         panels = self.backend.empty(shape)
-        self.backend.parallel_for(lambda number: pack_panel(weight, number, panels[number]), count)
+        self.backend.parallel_for(lambda number: pack_panel(weight, number, panels[number]), range(count))
         return [panels.reshape(count, geometry.taps, width)]
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
@@ -88,8 +88,8 @@ class Indirect(Algorithm):
             for top in range(0, y.shape[1] * pool_size, band)
         ]
 
-        def compute(number: int) -> None:
-            panel_range, picture, top = work[number]
+        def compute(item: tuple[slice, int, int]) -> None:
+            panel_range, picture, top = item
             bottom = min(top + band, y.shape[1] * pool_size)
             rows = offsets[: (bottom - top) * geometry.out_width]
             kernels = slice(panel_range.start * width, panel_range.stop * width)
@@ -100,7 +100,7 @@ class Indirect(Algorithm):
             target = y[picture, top // pool_size : bottom // pool_size, :, kernels]
             epilogue.run_compiled(sums.reshape(bottom - top, geometry.out_width, -1), target, kernels, compiler)
 
-        backend.parallel_for(compute, len(work))
+        backend.parallel_for(compute, work)
 
     def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
         """Give groups of panels that share a pass over the map, and the output rows of a band."""
@@ -127,8 +127,7 @@ class Indirect(Algorithm):
         geometry = self.geometry
         down = np.arange(rows) * (geometry.stride * row_floats)
         right = np.arange(geometry.out_width) * (geometry.stride * geometry.channels)
-        offsets: Array = np.add.outer(down, right).ravel().astype(np.int64)
-        return offsets
+        return np.add.outer(down, right).ravel().astype(np.int64)
 
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:

@@ -9,7 +9,6 @@ are as large as half a thread's cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.portable_bases import CookToomBasis, FourierBasis, PortableBasis
 from overfeat_tools.convolution.rates import Rates
-from overfeat_tools.convolution.tiling import Tiling, tile
+from overfeat_tools.convolution.tiling import Tiles, Tiling
 
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
@@ -46,24 +45,8 @@ class _Block(NamedTuple):
     rows: slice
 
 
-@dataclass(frozen=True)
-class PortableTiles(Algorithm):
-    """Tiles of one size, in one basis."""
-
-    basis_name: str
-    size: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
-
-    @property
-    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
-        return self.basis_name
-
-    @cached_property
-    def tiling(self) -> Tiling:
-        """How a map is cut."""
-        return tile(self.geometry, *self.size)
+class PortableTiles(Tiles):
+    """Tiles whose transforms and products are numpy's and FFTW's, or cupy's."""
 
     @cached_property
     def _basis(self) -> PortableBasis:
@@ -79,10 +62,6 @@ class PortableTiles(Algorithm):
         tile_bytes = (self.geometry.channels + self.geometry.kernels) * self.tiling.pixels * FLOAT_BYTES
         whole = self.tiling.count * pictures * tile_bytes
         return super().workspace_bytes(pictures) + min(2 * whole, max(2 * tile_bytes, _ROUND_BYTES))
-
-    def holds(self, pool_size: int) -> bool:
-        """Tell whether no window of the pool extends over two tiles."""
-        return self.tiling.holds(pool_size)
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch: products, transforms, and three copies of each tile."""
@@ -106,13 +85,11 @@ class PortableTiles(Algorithm):
         """Transform weights (K, C, kh, kw): arrays (elements, C, K), one for each part of the basis."""
         kernels, channels = weight.shape[:2]
         spectra = self._arrays(channels, kernels)
-        groups = self._groups(kernels, channels)
 
-        def transform(number: int) -> None:
-            some = groups[number]
+        def transform(some: slice) -> None:
             self._basis.transform_weights(weight[some], [part[..., some] for part in spectra])
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(kernels, channels))
         return spectra
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
@@ -153,17 +130,15 @@ class PortableTiles(Algorithm):
         *_, pictures, rows, columns, channels = halves[0].shape
         pairs = pictures * rows * columns
         spectra = self._arrays(2 * pairs, channels, "spectra")
-        groups = self._groups(channels, 2 * pairs)
 
-        def transform(number: int) -> None:
-            group = groups[number]
+        def transform(group: slice) -> None:
             tiles, targets = self._basis.tiles(pairs, group.stop - group.start)
             for target, half in zip(targets, halves, strict=True):
                 source = half[..., group]
                 target.reshape(source.shape)[...] = source
             self._basis.forward(tiles, [part[..., group] for part in spectra])
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(channels, 2 * pairs))
         return spectra
 
     def _multiply(self, spectra: Sequence[Array], weights: Sequence[Array]) -> list[Array]:
@@ -176,27 +151,25 @@ class PortableTiles(Algorithm):
             for elements in self.backend.chunks(len(u))
         ]
 
-        def multiply(number: int) -> None:
-            u, v, out = work[number]
+        def multiply(operands: tuple[Array, Array, Array]) -> None:
+            u, v, out = operands
             matmul(v, u, out=out)
 
-        self.backend.parallel_for(multiply, len(work))
+        self.backend.parallel_for(multiply, work)
         return products
 
     def _inverse(self, products: Sequence[Array], y: FloatArray, halves: Sequence[_Block], epilogue: Epilogue) -> None:
         """Turn products into outputs and store them in place."""
         tiling, pool_size = self.tiling, epilogue.pool_size
-        groups = self._groups(y.shape[3], products[0].shape[1])
 
-        def transform(number: int) -> None:
-            kernels = groups[number]
+        def transform(kernels: slice) -> None:
             tiles = self._basis.inverse([part[..., kernels] for part in products])
             for half, block in zip(tiles, halves, strict=True):
                 outputs = self._pooled(half[: tiling.out_height, : tiling.out_width], pool_size)
                 epilogue.apply(outputs, kernels)
                 self._store(outputs, y[block.pictures, ..., kernels], block.rows)
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(y.shape[3], products[0].shape[1]))
 
     def _store(self, outputs: Array, y: Array, rows: slice) -> None:
         """Copy outputs (height, width, tiles, k) of some rows of tiles to their places in `y` (N, H, W, k)."""

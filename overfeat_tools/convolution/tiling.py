@@ -6,7 +6,9 @@ out.  As all steps are equal, the tiles of a map are one strided view of it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import Geometry
 
 
@@ -31,10 +33,6 @@ class Tiling:
         """Tiles of a map."""
         return self.rows * self.columns
 
-    def holds(self, pool_size: int) -> bool:
-        """Tell whether no window of a pool extends over two tiles."""
-        return self.out_height % pool_size == self.out_width % pool_size == 0
-
 
 def tile(geometry: Geometry, height: int, width: int) -> Tiling:
     """Cut the map into tiles of `height` x `width` inputs.
@@ -45,3 +43,27 @@ def tile(geometry: Geometry, height: int, width: int) -> Tiling:
     out_width = min(width - geometry.kernel_width + 1, geometry.out_width)
     rows, columns = -(-geometry.out_height // out_height), -(-geometry.out_width // out_width)
     return Tiling(height, width, out_height, out_width, rows, columns)
+
+
+@dataclass(frozen=True)
+class Tiles(Algorithm):
+    """Tiles of one size, in one basis; `basis_name` is the method."""
+
+    basis_name: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
+        return self.basis_name
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How a map is cut."""
+        return tile(self.geometry, *self.size)
+
+    def holds(self, pool_size: int) -> bool:
+        """Tell whether no window of the pool extends over two tiles."""
+        return self.tiling.out_height % pool_size == self.tiling.out_width % pool_size == 0

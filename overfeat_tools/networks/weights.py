@@ -7,7 +7,7 @@ A file is little-endian float32 with no header: for each convolution in order it
 import errno
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +97,9 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
     return list(_walk(numbers.view(np.ndarray), shapes))
 
 
-def _walk(numbers: FloatArray, shapes: Sequence[KernelShape]) -> list[tuple[FloatArray, FloatArray]]:
-    parameters, start = [], 0
+def _walk(numbers: FloatArray, shapes: Sequence[KernelShape]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    start = 0
     for shape in shapes:
         bias = start + math.prod(shape)
-        parameters.append((numbers[start:bias].reshape(shape), numbers[bias : bias + shape[0]]))
+        yield numbers[start:bias].reshape(shape), numbers[bias : bias + shape[0]]
         start = bias + shape[0]
-    return parameters
