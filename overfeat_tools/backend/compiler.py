@@ -39,13 +39,11 @@ def open_compiler() -> "Compiler | None":
     """Return a compiler for this processor, or None where there is none."""
     if platform.machine() not in {"x86_64", "AMD64"} or not _has_llvmlite():
         return None
-    flags = _flags()
-    fitting = [sizes for needed, *sizes in _VECTORS if needed <= flags]
-    if not fitting:
-        return None
-    lanes, registers = fitting[0]
-    folder = cache_folder()
-    return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None)
+    flags, folder = _flags(), cache_folder()
+    for needed, lanes, registers in _VECTORS:
+        if needed <= flags:
+            return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None)
+    return None
 
 
 def _has_llvmlite() -> bool:

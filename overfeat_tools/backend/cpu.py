@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
 from overfeat_tools.backend.compiler import Compiler, open_compiler
 from overfeat_tools.backend.threads import ThreadPool
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 _PLANS_KEPT = 64
 
@@ -49,7 +46,7 @@ class CpuBackend:
     ahead = 0
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
-        self.xp: ModuleType = np
+        self.xp = np
         self._pool = ThreadPool(threads or machine.processors())
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}

@@ -69,10 +69,14 @@ class Convolution:
         self._account = Account(self._ledger)
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
-        # (No method: a cache of one would keep all this alive.)
-        self._algorithms = lru_cache(_SIZES_KEPT)(lambda geometry: list_algorithms(geometry, backend, method))
+        # (No methods: a cache of one would keep all this alive.)  The compiler counts, as any convolution may drop it.
+        self._algorithms = lru_cache(_SIZES_KEPT)(
+            lambda geometry, _compiler: list_algorithms(geometry, backend, method)
+        )
         self._estimates = lru_cache(_SIZES_KEPT)(
-            lambda geometry, pictures, _loaded: estimate(self._algorithms(geometry), pictures, self._ledger.rates)
+            lambda geometry, pictures, compiler, _is_loaded: estimate(
+                self._algorithms(geometry, compiler), pictures, self._ledger.rates
+            )
         )
 
     @cached_property
@@ -140,7 +144,7 @@ class Convolution:
         before_pool = pictures * geometry.out_pixels * geometry.kernels * FLOAT_BYTES
         return max(
             algorithm.workspace_bytes(pictures) + (0 if algorithm.holds(pool_size) else before_pool)
-            for algorithm in self._algorithms(geometry)
+            for algorithm in self._algorithms(geometry, self._backend.compiler)
         )
 
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
@@ -149,14 +153,12 @@ class Convolution:
         compiler = self._backend.compiler
         if compiler and algorithm.is_compiled and not compiler.usable():
             self._backend.compiler = None
-            self._algorithms.cache_clear()
-            self._estimates.cache_clear()
             return self._choose(pictures, geometry)
         return algorithm
 
     def _choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         compiler = self._backend.compiler
-        estimates = self._estimates(geometry, pictures, compiler is not None and compiler.loaded)
+        estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
         ready = choose(estimates, self.packed)
         if self.method == "auto":
             return self._account.invest(estimates, ready)

@@ -27,7 +27,7 @@ Every `group` runs are summed in registers and then added to the output: short s
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.convolution.kernels.builder import SOURCE, FunctionBuilder, Value
 
 VECTORS = 2
 """Vectors of output channels in a panel; for few channels a panel of one works, at half the speed."""
@@ -86,12 +86,14 @@ def matmul_kernel(compiler: Compiler, width: int) -> Compiled:
 
     It computes many products of one shape: panel number i belongs to product i // panel_count.
     """
-    return compiled(compiler, f"matmul_{width}", MATMUL, partial(_write, vectors=width // compiler.lanes))
+    write = partial(_write, compiler, vectors=width // compiler.lanes)
+    return compiler.function(f"matmul_{width}", MATMUL, SOURCE, write)
 
 
 def complex_matmul_kernel(compiler: Compiler) -> Compiled:
     """Return the kernel for complex products, with panels of a vector of real and one of imaginary parts."""
-    return compiled(compiler, "complex_matmul", MATMUL, partial(_write, vectors=VECTORS, complex_=True))
+    write = partial(_write, compiler, vectors=VECTORS, complex_=True)
+    return compiler.function("complex_matmul", MATMUL, SOURCE, write)
 
 
 def _write(compiler: Compiler, module: Value, symbol: str, vectors: int, *, complex_: bool = False) -> None:
@@ -145,7 +147,8 @@ class _Microkernel:
     """The function, to be written, that multiplies one panel and a fixed number of columns."""
 
     def __init__(self, compiler: Compiler, module: Value, columns: int, vectors: int) -> None:
-        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL, public=False)
+        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL)
+        builder.function.linkage = "internal"
         self._builder, self._arguments = builder, builder.arguments
         self._vectors, self._width = vectors, vectors * compiler.lanes
         self._sums = [builder.vector_variables(vectors) for _ in range(columns)]
@@ -206,7 +209,7 @@ class _Microkernel:
         for column, sums in enumerate(self._sums):
             for vector, total in enumerate(sums):
                 pointer = self._output(column, vector)
-                before = emit.select(overwrite, builder.zero, builder.load(pointer))
+                before = emit.select(overwrite, builder.constant(0.0), builder.load(pointer))
                 builder.store(emit.fadd(emit.load(total), before), pointer)
 
     def _output(self, column: int, vector: int) -> Value:
