@@ -40,19 +40,22 @@ class FftPlan(Protocol):
 class Backend(Protocol):
     """A device.
 
-    `xp` is the module with numpy's functions for its arrays.  `compiler` is what makes machine code for the device;
+    `compiler` is what makes machine code for the device;
     it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
     chunk of work should touch at a time where its data is used again.  `batched` tells that it makes many equal
     products in one call rather than one after the other on several threads, and `ahead` how many batches it may be
     computing while the next is brought.
     """
 
-    xp: ModuleType
     name: str
     compiler: Compiler | None
     cache_bytes: int
     batched: bool
     ahead: int
+
+    @property
+    def xp(self) -> ModuleType:
+        """The module with numpy's functions for the device's arrays."""
 
     @property
     def threads(self) -> int:
@@ -70,11 +73,10 @@ class Backend(Protocol):
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Give a new, uninitialised array, aligned as the device's vectors need it."""
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give an uninitialised array, valid until the next call with the same name."""
-
-    def thread_workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give an array like `workspace`, but another to each thread of `parallel_for`."""
+    def workspace(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, of_thread: bool = False
+    ) -> Array:
+        """Give an uninitialised array, valid until the next call with the same name, or the next of this thread."""
 
     def fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
         """Give the transform of maps of one size; the same one until another size is asked for."""

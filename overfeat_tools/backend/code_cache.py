@@ -58,7 +58,9 @@ class CodeCache:
         """Return the code kept under a name, or None."""
         if not self.exists:
             return None
-        with contextlib.suppress(OSError), open(self.folder / name, "rb", opener=_open) as file:
+        with contextlib.suppress(OSError), open(
+            self.folder / name, "rb", opener=lambda path, flags: os.open(path, flags | _NEVER_FOLLOW_NOR_WAIT)
+        ) as file:
             status = os.fstat(file.fileno())
             is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
             if is_plain and _is_ours_alone(status) and status.st_size <= _MAX_FILE_BYTES:
@@ -81,10 +83,6 @@ class CodeCache:
         if len(files) > _MAX_FILES:
             for path in sorted(files, key=lambda path: path.lstat().st_mtime)[:-_MAX_FILES]:
                 path.unlink(missing_ok=True)
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | _NEVER_FOLLOW_NOR_WAIT)
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:

@@ -88,7 +88,9 @@ class CpuBackend:
         start = -memory.ctypes.data % _LINE_BYTES
         return memory[start : start + size].view(dtype).reshape(shape)
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    def workspace(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, of_thread: bool = False
+    ) -> Array:
         """Give an uninitialised array in memory that is kept for one use and handed out again.
 
         For large intermediate results within a step: memory fresh from the system has to be
@@ -100,14 +102,10 @@ class CpuBackend:
             What for; the array is valid until the next call with the same name.
         shape, dtype
             As of `numpy.empty`.
+        of_thread : bool
+            Whether each thread of `parallel_for` has another array.
         """
-        return self._kept(self._workspaces, name, shape, dtype)
-
-    def thread_workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give memory like `workspace`, but another to each thread."""
-        return self._kept(self._of_thread.workspaces, name, shape, dtype)
-
-    def _kept(self, kept: dict[str, Array], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        kept = self._of_thread.workspaces if of_thread else self._workspaces
         wanted = math.prod(shape) * np.dtype(dtype).itemsize
         memory = kept.get(name)
         if memory is None or memory.nbytes < wanted:

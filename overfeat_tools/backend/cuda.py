@@ -116,11 +116,16 @@ class CudaBackend:
         array: Array = self.xp.empty(shape, dtype)
         return array
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:  # noqa: ARG002 -- as above
+    def workspace(
+        self,
+        name: str,  # noqa: ARG002 -- as above
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+        *,
+        of_thread: bool = False,  # noqa: ARG002
+    ) -> Array:
         """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
         return self.empty(shape, dtype)
-
-    thread_workspace = workspace
 
     def fft_plan(self, height: int, width: int, maps: int) -> "DftPlan":
         """Give the transform of maps of one size; only the last one is kept."""
@@ -158,25 +163,22 @@ class CudaBackend:
         The bytes go as they are: a quarter of what floats would take.
         """
         slot = self._inputs[0]
-        slot.wait()
+        pinned = slot.pinned(pictures)
         if slot.device is None or slot.device.nbytes < pictures.nbytes:
             slot.device = None
             slot.device = self.xp.empty(round_up(pictures.nbytes), np.uint8)
             # The pool may have handed out what the last batch still computes with.
             self._uploads.wait_event(self._stream.record())
-        pinned = slot.pinned(pictures)
         np.copyto(pinned, pictures)
-        there = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
-        there.set(pinned, stream=self._uploads)
+        there: Array = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
+        there.set(pinned, stream=self._uploads)  # type: ignore[attr-defined]
         self._stream.wait_event(self._uploads.record())
-        array: Array = there
-        return array
+        return there
 
     def download(self, x: FloatArray) -> "Download":
         """Begin to copy a result back, once it is computed."""
         there: Any = self.xp.ascontiguousarray(x)
         slot = self._outputs[0]
-        slot.wait()
         here = slot.pinned(there)
         self._downloads.wait_event(self._stream.record())
         there.get(stream=self._downloads, out=here, blocking=False)

@@ -72,14 +72,11 @@ class Slot:
         self.device: Any = None
         self.busy: Callable[[], object] | None = None
 
-    def wait(self) -> None:
-        """Wait until its last use is over."""
+    def pinned(self, like: Array) -> Array:
+        """Give pinned memory as an array of a shape and dtype, once the last use of the slot is over."""
         if self.busy:
             self.busy()
             self.busy = None
-
-    def pinned(self, like: Array) -> Array:
-        """Give pinned memory as an array of a shape and dtype."""
         if self._pinned is None or self._pinned.nbytes < like.nbytes:
             self._pinned = None
             self._pinned = self._empty_pinned(round_up(like.nbytes), np.uint8)

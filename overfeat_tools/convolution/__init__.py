@@ -132,7 +132,7 @@ class Convolution:
         shape = (len(x), wanted.out_height // held, wanted.out_width // held, wanted.kernels)
         source = backend.xp.ascontiguousarray(x, np.float32)
         # A pool that the algorithm cannot take is taken afterwards, from memory of this pass only.
-        y = allocate(shape) if held == pool_size else backend.workspace("before pool", shape, np.float32)
+        y = allocate(shape) if held == pool_size else backend.workspace("before pool", shape)
         algorithm.run(source, weights, y, Epilogue(bias, threshold, held))
         if held == pool_size:
             return y
@@ -149,21 +149,18 @@ class Convolution:
 
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
-        algorithm = self._choose(pictures, geometry)
-        compiler = self._backend.compiler
-        if compiler and algorithm.is_compiled and not compiler.usable():
-            self._backend.compiler = None
-            return self._choose(pictures, geometry)
-        return algorithm
-
-    def _choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         compiler = self._backend.compiler
         estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
         ready = choose(estimates, self.packed)
         if self.method == "auto":
-            return self._account.invest(estimates, ready)
-        wanted = (one.algorithm for one in estimates if one.algorithm.method == self.method)
-        return next((one for one in wanted if self._account.fits(one)), ready.algorithm)
+            algorithm = self._account.invest(estimates, ready)
+        else:
+            wanted = (one.algorithm for one in estimates if one.algorithm.method == self.method)
+            algorithm = next((one for one in wanted if self._account.fits(one)), ready.algorithm)
+        if compiler and algorithm.is_compiled and not compiler.usable():
+            self._backend.compiler = None
+            return self.choose(pictures, geometry)
+        return algorithm
 
     def _pack(self, algorithm: Algorithm, weight: FloatArray) -> list[Array]:
         name = algorithm.packing

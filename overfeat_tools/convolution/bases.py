@@ -64,11 +64,6 @@ class CompiledBasis:
         """Numbers of an element."""
         return len(self.parts[0].kernels)
 
-    @property
-    def elements(self) -> int:
-        """Elements of a spectrum."""
-        return int(self.parts[-1].elements.stop)
-
 
 def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
     """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares."""

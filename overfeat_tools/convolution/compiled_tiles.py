@@ -18,14 +18,13 @@ from functools import cached_property
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors
+from overfeat_tools.convolution.algorithm import Algorithm, Tiles, compiler_of, fills_vectors
 from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
 from overfeat_tools.convolution.cook_toom import LARGE_TILE, tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
-from overfeat_tools.convolution.tiling import Tiles
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
 _ROUND_BYTES = 32 << 20
@@ -57,16 +56,8 @@ class CompiledTiles(Tiles):
         return compiled_basis(self.basis_name, self.geometry, self.size, compiler_of(self.backend))
 
     @property
-    def _width(self) -> int:
-        return panel_width(compiler_of(self.backend))
-
-    @property
-    def _lanes(self) -> int:
-        return compiler_of(self.backend).lanes
-
-    @property
     def _padded(self) -> int:
-        return padded_count(self.geometry.kernels, self._width)
+        return padded_count(self.geometry.kernels, panel_width(compiler_of(self.backend)))
 
     @property
     def _has_short_sums(self) -> bool:
@@ -126,7 +117,8 @@ class CompiledTiles(Tiles):
 
     def _pack_part(self, part: Part, weight: FloatArray) -> Array:
         (depth, elements, places), channels = part.kernels.shape, self.geometry.channels
-        width = self._lanes if part.complex else self._width
+        compiler = compiler_of(self.backend)
+        width = compiler.lanes if part.complex else panel_width(compiler)
         count = panel_count(len(weight), width)
         if part.complex:
             packed = self.backend.empty((elements, count, channels, depth * width))
@@ -135,7 +127,7 @@ class CompiledTiles(Tiles):
             packed = spectra = self.backend.empty((depth, elements, count, channels, width))
 
         def transform(number: int) -> None:
-            panel = self.backend.thread_workspace("panel", (places, channels, width), np.float32)
+            panel = self.backend.workspace("panel", (places, channels, width), of_thread=True)
             pack_panel(weight, number, panel)
             taps = panel.reshape(places, -1)
             for spectrum, matrix in zip(spectra[:, :, number], part.kernels, strict=True):
@@ -160,7 +152,7 @@ class CompiledTiles(Tiles):
         """Make the spectra V of some tiles: (elements, tiles, depth * C)."""
         geometry, tiling = self.geometry, self.tiling
         spectra = self._workspace("spectra", tiles.stop - tiles.start, self._basis.depth * geometry.channels)
-        zeros = self.backend.workspace("zeros", (geometry.channels,), np.float32)
+        zeros = self.backend.workspace("zeros", (geometry.channels,))
         zeros[...] = 0.0
         forward = self._basis.forward()
         # A map smaller than a tile is one tile, so that this is right there, too.
@@ -187,7 +179,7 @@ class CompiledTiles(Tiles):
             (product, panels)
             for part, packed in zip(self._basis.parts, weights, strict=True)
             for product in self._products(part, spectra[part.elements], rows, packed, products[part.elements])
-            for panels in self.backend.chunks(product.count, _LEAST_PANELS)
+            for panels in self.backend.chunks(product.panels.shape[0] * product.panels.shape[1], _LEAST_PANELS)
         ]
 
         def multiply(item: tuple[Products, slice]) -> None:
@@ -212,7 +204,7 @@ class CompiledTiles(Tiles):
 
         def transform(chunk: tuple[slice, slice]) -> None:
             some, kernels = chunk
-            discarded = self.backend.thread_workspace("discarded", (self.geometry.kernels,), np.float32)
+            discarded = self.backend.workspace("discarded", (self.geometry.kernels,), of_thread=True)
             inverse(
                 y.ctypes.data, products.ctypes.data, epilogue.bias.ctypes.data, discarded.ctypes.data,
                 *[stride // FLOAT_BYTES for stride in products.strides[:2]], *y.shape[1:],
@@ -230,13 +222,14 @@ class CompiledTiles(Tiles):
         by_tiles = self.backend.chunks(count)
         if count >= 8 * len(by_tiles):
             return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
-        vectors, lanes = self.backend.chunks(channels // self._lanes), self._lanes
+        lanes = compiler_of(self.backend).lanes
+        vectors = self.backend.chunks(channels // lanes)
         return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in vectors]
 
     def _workspace(self, name: str, tiles: int, channels: int) -> FloatArray:
         """Give memory for one round: (elements, tiles, channels)."""
-        tile_floats, elements = channels + _TILE_GAP_FLOATS, self._basis.elements
-        flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
+        tile_floats, elements = channels + _TILE_GAP_FLOATS, self._basis.parts[-1].elements.stop
+        flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS))
         tiled = flat[:, : tiles * tile_floats].reshape(elements, tiles, tile_floats, copy=False)
         return tiled[..., :channels]
 

@@ -127,7 +127,7 @@ class Gemm(Algorithm):
 
     def _unfold(self, windows: Array) -> FloatArray:
         """Copy patches side by side: (positions, taps)."""
-        patches = self.backend.workspace("patches", windows.shape, np.float32)
+        patches = self.backend.workspace("patches", windows.shape)
 
         def copy(band: tuple[int, slice]) -> None:
             patches[band] = windows[band]
@@ -150,7 +150,7 @@ class Gemm(Algorithm):
         def multiply(chunk: slice) -> None:
             if by_kernels:
                 # Few columns: BLAS is 1.7 times as fast with the weights on the left as with both exchanged.
-                product = self.backend.thread_workspace("product", (len(weights[chunk]), len(patches)), np.float32)
+                product = self.backend.workspace("product", (len(weights[chunk]), len(patches)), of_thread=True)
                 self._sum_in_short(weights[chunk], columns, product, terms)
                 out[:, chunk] = product.T
                 epilogue.apply(out[:, chunk], chunk)
@@ -188,7 +188,7 @@ class Gemm(Algorithm):
         def multiply(groups: slice) -> None:
             kernels = slice(groups.start * group, groups.stop * group)
             rows = weights[kernels]
-            product = self.backend.thread_workspace("product", (len(rows), width), np.float32)
+            product = self.backend.workspace("product", (len(rows), width), of_thread=True)
             stride = rows.strides[0] // FLOAT_BYTES
             if few:
                 kernel = gemv.gemv_kernel(compiler, width)
@@ -206,7 +206,7 @@ class Gemm(Algorithm):
         """Pack patches (P, taps) into panels (panels, taps, width); a few go into a panel of one vector."""
         positions, taps = patches.shape
         width = min(panel_width(compiler), padded_count(positions, compiler.lanes))
-        panels = self.backend.workspace("panels", (panel_count(positions, width), taps, width), np.float32)
+        panels = self.backend.workspace("panels", (panel_count(positions, width), taps, width))
 
         def copy(terms: slice) -> None:
             for panel, first in zip(panels, range(0, positions, width), strict=True):

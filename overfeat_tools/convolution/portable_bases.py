@@ -16,8 +16,9 @@ are two rows of one product, and only half of W is kept: the bins f with f < -f.
 f = -f (one, two or four of them) have real W: there the real and imaginary parts are the two
 rows of a real product.
 
-A basis turns tiles, weights and products into each other; its `parts` are the kinds of elements of a spectrum.  Tiles
-come in two halves of equal number, since the Fourier basis makes pairs of them.  The methods of both take and give
+A basis turns tiles, weights and products into each other; its `parts` are the kinds of elements of a spectrum, how
+many and of which dtype.  Tiles come in two halves of equal number, since the Fourier basis makes pairs of them.  The
+methods of both take and give
 
     weights     (k, C, kh, kw)
     tiles       an array of this thread's, and views of its halves, (T, T, pairs, C)
@@ -27,24 +28,13 @@ come in two halves of equal number, since the Fourier basis makes pairs of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import cook_toom
 from overfeat_tools.convolution.bases import conjugate_spectrum
-from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.tiling import Tiling
-
-
-@dataclass(frozen=True)
-class Elements:
-    """Elements of a spectrum that are multiplied alike: how many, and their dtype."""
-
-    count: int
-    dtype: np.dtype[Any]
+from overfeat_tools.convolution.geometry import Geometry, Tiling
 
 
 class FourierBasis:
@@ -59,7 +49,7 @@ class FourierBasis:
         self._pairs, self._mirrors, self._reals = map(backend.to_device, (pairs, mirror[pairs], reals))
         dft = conjugate_spectrum(np.stack([columns, rows], axis=1), geometry, self._shape).astype(np.complex64)
         self._dft = [backend.to_device(part.copy()) for part in (dft[pairs].real, dft[pairs].imag, dft[reals].real)]
-        self.parts = Elements(len(pairs), np.dtype(np.complex64)), Elements(len(reals), np.dtype(np.float32))
+        self.parts = (len(pairs), np.complex64), (len(reals), np.float32)
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the conjugate spectra of some kernels, divided by the number of places."""
@@ -105,7 +95,7 @@ class CookToomBasis:
             backend.to_device(cook_toom.on_both_axes(matrix, matrix))
             for matrix in cook_toom.matrices(tiling.height, geometry.kernel_height)
         )
-        self.parts = (Elements(tiling.pixels, np.dtype(np.float32)),)
+        self.parts = ((tiling.pixels, np.float32),)
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Evaluate some kernels."""
@@ -114,7 +104,7 @@ class CookToomBasis:
     def tiles(self, pairs: int, channels: int) -> tuple[Array, Sequence[FloatArray]]:
         """Give memory for tiles."""
         shape = (self._size, self._size, 2 * pairs, channels)
-        tiles = self._backend.thread_workspace("tiles", shape, np.float32)
+        tiles = self._backend.workspace("tiles", shape, of_thread=True)
         return tiles, (tiles[:, :, :pairs], tiles[:, :, pairs:])
 
     def forward(self, tiles: Array, spectra: Sequence[Array]) -> None:

@@ -10,19 +10,17 @@ are as large as half a thread's cache.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import compiled_tiles
-from overfeat_tools.convolution.algorithm import Algorithm, padded
+from overfeat_tools.convolution.algorithm import Algorithm, Tiles, padded
 from overfeat_tools.convolution.cook_toom import tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split
 from overfeat_tools.convolution.portable_bases import CookToomBasis, FourierBasis, PortableBasis
 from overfeat_tools.convolution.rates import Rates
-from overfeat_tools.convolution.tiling import Tiles, Tiling
 
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
@@ -38,11 +36,8 @@ _BASES: dict[str, Callable[[Geometry, Tiling, Backend], PortableBasis]] = {
 }
 
 
-class _Block(NamedTuple):
-    """Half of a round: some rows of tiles of some pictures."""
-
-    pictures: slice
-    rows: slice
+_Half = tuple[slice, slice]
+"""Half of a round: some pictures, and some rows of their tiles."""
 
 
 class PortableTiles(Tiles):
@@ -99,7 +94,7 @@ class PortableTiles(Tiles):
         width = (tiling.columns - 1) * tiling.out_width + tiling.width
         tiles = self._view_tiles(padded(x, self.geometry, self.backend, (height, width)))
         for halves in self._rounds(len(x)):
-            spectra = self._forward([tiles[:, :, half.pictures, half.rows] for half in halves])
+            spectra = self._forward([tiles[:, :, pictures, rows] for pictures, rows in halves])
             products = self._multiply(spectra, weights)
             self._inverse(products, y, halves, epilogue)
 
@@ -111,7 +106,7 @@ class PortableTiles(Tiles):
         view: Array = self.backend.xp.lib.stride_tricks.as_strided(x, shape, strides)
         return view
 
-    def _rounds(self, pictures: int) -> Iterator[list[_Block]]:
+    def _rounds(self, pictures: int) -> Iterator[list[_Half]]:
         """Cut the work into rounds of two equal halves; of an odd number, both halves compute what is in the middle."""
         geometry, tiling = self.geometry, self.tiling
         tile_bytes = (geometry.channels + geometry.kernels) * tiling.pixels * FLOAT_BYTES
@@ -119,11 +114,11 @@ class PortableTiles(Tiles):
         by_picture = most // tiling.count
         if by_picture > 1:
             for some in split(pictures, by_picture):
-                yield [_Block(half, slice(0, tiling.rows)) for half in _halves(some)]
+                yield [(half, slice(0, tiling.rows)) for half in _halves(some)]
         else:
             for picture in split(pictures, 1):
                 for some in split(tiling.rows, max(2, most // tiling.columns)):
-                    yield [_Block(picture, half) for half in _halves(some)]
+                    yield [(picture, half) for half in _halves(some)]
 
     def _forward(self, halves: Sequence[Array]) -> list[Array]:
         """Make the spectra V of both halves of a round: arrays (elements, 2 * pairs, C)."""
@@ -158,16 +153,16 @@ class PortableTiles(Tiles):
         self.backend.parallel_for(multiply, work)
         return products
 
-    def _inverse(self, products: Sequence[Array], y: FloatArray, halves: Sequence[_Block], epilogue: Epilogue) -> None:
+    def _inverse(self, products: Sequence[Array], y: FloatArray, halves: Sequence[_Half], epilogue: Epilogue) -> None:
         """Turn products into outputs and store them in place."""
         tiling, pool_size = self.tiling, epilogue.pool_size
 
         def transform(kernels: slice) -> None:
             tiles = self._basis.inverse([part[..., kernels] for part in products])
-            for half, block in zip(tiles, halves, strict=True):
+            for half, (pictures, rows) in zip(tiles, halves, strict=True):
                 outputs = self._pooled(half[: tiling.out_height, : tiling.out_width], pool_size)
                 epilogue.apply(outputs, kernels)
-                self._store(outputs, y[block.pictures, ..., kernels], block.rows)
+                self._store(outputs, y[pictures, ..., kernels], rows)
 
         self.backend.parallel_for(transform, self._groups(y.shape[3], products[0].shape[1]))
 
@@ -197,10 +192,10 @@ class PortableTiles(Tiles):
     def _arrays(self, rows: int, columns: int, name: str | None = None) -> list[Array]:
         """Give an array for each part of the basis: new ones, or the workspace of a name."""
         return [
-            self.backend.workspace(f"{name} {number}", (part.count, rows, columns), part.dtype)
+            self.backend.workspace(f"{name} {number}", (elements, rows, columns), dtype)
             if name
-            else self.backend.empty((part.count, rows, columns), part.dtype)
-            for number, part in enumerate(self._basis.parts)
+            else self.backend.empty((elements, rows, columns), dtype)
+            for number, (elements, dtype) in enumerate(self._basis.parts)
         ]
 
 

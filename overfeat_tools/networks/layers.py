@@ -58,10 +58,6 @@ class Convolve:
         height, width = ((length - self.size) // self.stride + 1 for length in shape[1:])
         return self.channels, height, width
 
-    def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
-        """Give the weights' shape (K, C, kh, kw) for an input shape."""
-        return self.channels, shape[0], self.size, self.size
-
 
 @dataclass(frozen=True)
 class Rectify(_Elementwise):

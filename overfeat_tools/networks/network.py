@@ -6,8 +6,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import FLOAT_BYTES, RATES, Convolution, Ledger
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
@@ -113,7 +111,7 @@ class Network:
 
     def _run_step(self, step: tuple[int, ...], x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
-        allocate = None if name is None else partial(self.backend.workspace, name, dtype=np.float32)
+        allocate = None if name is None else partial(self.backend.workspace, name)
         convolution = next((self.convolutions[number] for number in step if number in self.convolutions), None)
         if convolution:
             return convolution(x, *epilogue_of(self.topology, step), allocate)

@@ -51,21 +51,19 @@ def file_bytes(shapes: Sequence[KernelShape]) -> int:
 
 
 def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list[tuple[FloatArray, FloatArray]]:
-    """Map a weight file: nothing is read before it is used, and the system shares the pages.
+    """Map the weight file of a network: nothing is read before it is used, and the system shares the pages.
 
     Parameters
     ----------
     path : Path
-        The file.
     shapes : sequence of (K, C, kh, kw)
         The kernels of each convolution, in order.
     network : str
-        Its name, for messages.
 
     Returns
     -------
     list of (array (K, C, kh, kw) float32, array (K,) float32)
-        Kernels and biases of each convolution, read-only.
+        Kernels and biases, read-only.
 
     Raises
     ------

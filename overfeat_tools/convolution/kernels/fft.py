@@ -99,10 +99,9 @@ def _rotate(builder: FunctionBuilder, value: Complex, turns: float) -> Complex:
     if turns == 0.0:
         return value
     if turns in (-0.25, 0.25):
+        negative = emit.fneg(real if turns < 0 or imaginary is None else imaginary)
         if imaginary is None:
-            negative = emit.fneg(real)
             return builder.constant(0.0), negative if turns < 0 else real
-        negative = emit.fneg(real if turns < 0 else imaginary)
         return (imaginary, negative) if turns < 0 else (negative, real)
     factor = cmath.exp(2j * cmath.pi * turns)
     cosine, sine = builder.constant(factor.real), builder.constant(factor.imag)

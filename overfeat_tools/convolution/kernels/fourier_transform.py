@@ -152,8 +152,7 @@ def _store_all(builder: FunctionBuilder, pointers: list[list[Value]], array: Val
 
 def _plane(builder: FunctionBuilder, size: int, planes: Value, k: Value) -> Value:
     """Return the pointer to the real parts of column k, which its imaginary parts follow."""
-    number = builder.emit.sub(builder.times(k, 2), builder.integer(1))
-    return builder.offset(planes, builder.times(number, size))
+    return builder.offset(planes, builder.times(builder.emit.sub(builder.times(k, 2), builder.integer(1)), size))
 
 
 def _pair(size: int, number: int, row: int) -> int:

@@ -121,11 +121,11 @@ def _multiply(builder: FunctionBuilder, matrix: Matrix, vectors: Sequence[Value]
         twin = next((other for other in left if _are_twins(matrix[:, column], matrix[:, other])), None)
         if twin is None:
             inputs.append((vectors[column], matrix[:, column]))
-            continue
-        left.remove(twin)
-        same = np.isclose(matrix[:, column], matrix[:, twin])
-        inputs.append((builder.emit.fadd(vectors[column], vectors[twin]), np.where(same, matrix[:, column], 0.0)))
-        inputs.append((builder.emit.fsub(vectors[column], vectors[twin]), np.where(same, 0.0, matrix[:, column])))
+        else:
+            left.remove(twin)
+            same = np.isclose(matrix[:, column], matrix[:, twin])
+            inputs.append((builder.emit.fadd(vectors[column], vectors[twin]), np.where(same, matrix[:, column], 0.0)))
+            inputs.append((builder.emit.fsub(vectors[column], vectors[twin]), np.where(same, 0.0, matrix[:, column])))
     columns = np.stack([weights for _, weights in inputs], axis=1)
     return _multiply_rows(builder, columns, [vector for vector, _ in inputs])
 
@@ -139,11 +139,11 @@ def _multiply_rows(builder: FunctionBuilder, matrix: Matrix, vectors: Sequence[V
         twin = next((other for other in range(row + 1, len(matrix)) if _are_twins(weights, matrix[other])), None)
         if twin is None:
             results[row] = _weighted_sum(builder, weights, vectors)
-            continue
-        same = np.isclose(weights, matrix[twin])
-        even = _weighted_sum(builder, np.where(same, weights, 0.0), vectors)
-        odd = _weighted_sum(builder, np.where(same, 0.0, weights), vectors)
-        results[row], results[twin] = builder.emit.fadd(even, odd), builder.emit.fsub(even, odd)
+        else:
+            same = np.isclose(weights, matrix[twin])
+            even = _weighted_sum(builder, np.where(same, weights, 0.0), vectors)
+            odd = _weighted_sum(builder, np.where(same, 0.0, weights), vectors)
+            results[row], results[twin] = builder.emit.fadd(even, odd), builder.emit.fsub(even, odd)
     return results
 
 
