@@ -204,7 +204,7 @@ def _backend(arguments: argparse.Namespace) -> Backend:
         if backend.compiler.usable():
             backend.compiler.loaded = True  # as by the first kernel; gemm goes by it
         else:
-            backend.drop_compiler()
+            backend.compiler = None
     return backend
 
 

@@ -79,7 +79,7 @@ def device(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(scope="session", autouse=True)
 def _one_blas_thread(backend: CpuBackend) -> Iterator[None]:
     """Hold BLAS to one thread in each of ours, as `Network.run` does: else they fight for the processors."""
-    with backend.one_blas_thread():
+    with backend.computing():
         yield
 
 

@@ -1,9 +1,9 @@
 """What the engine calls an array, and what it asks of a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from overfeat_tools.backend.compiler import Compiler
 FloatArray = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complex64]
 Array = npt.NDArray[Any]
+
+Item = TypeVar("Item")
 
 
 class FftPlan(Protocol):
@@ -38,31 +40,29 @@ class FftPlan(Protocol):
 class Backend(Protocol):
     """A device.
 
-    `xp` is the module with numpy's functions for its arrays.  `cache_bytes` is how much a chunk of
-    work should touch at a time where its data is used again.  `batched` tells that it makes many equal
-    products in one call rather than one after the other on several threads, and `ahead` how many
-    batches it may be computing while the next is brought.
+    `compiler` is what makes machine code for the device;
+    it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
+    chunk of work should touch at a time where its data is used again.  `batched` tells that it makes many equal
+    products in one call rather than one after the other on several threads, and `ahead` how many batches it may be
+    computing while the next is brought.
     """
 
-    xp: ModuleType
     name: str
+    compiler: Compiler | None
     cache_bytes: int
     batched: bool
     ahead: int
 
     @property
+    def xp(self) -> ModuleType:
+        """The module with numpy's functions for the device's arrays."""
+
+    @property
     def threads(self) -> int:
         """Threads that compute."""
 
-    @property
-    def compiler(self) -> Compiler | None:
-        """What makes machine code for the device, or None where it has no such thing."""
-
-    def drop_compiler(self) -> None:
-        """Go on without the compiler, which has turned out not to work."""
-
-    def parallel_for(self, work: Callable[[int], object], count: int) -> None:
-        """Call `work(0)` to `work(count - 1)`, each once; the calls must not depend on each other."""
+    def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+        """Call `work` with each of the items; the calls must not depend on each other."""
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices for `parallel_for`, none shorter than `least`."""
@@ -73,17 +73,16 @@ class Backend(Protocol):
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Give a new, uninitialised array, aligned as the device's vectors need it."""
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give an uninitialised array, valid until the next call with the same name."""
-
-    def thread_workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give an array like `workspace`, but another to each thread of `parallel_for`."""
+    def workspace(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, of_thread: bool = False
+    ) -> Array:
+        """Give an uninitialised array, valid until the next call with the same name, or the next of this thread."""
 
     def fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
         """Give the transform of maps of one size; the same one until another size is asked for."""
 
     def computing(self) -> AbstractContextManager[None]:
-        """Do what must be done around the computing of a batch."""
+        """Do what must be done around the computing of a batch; may be nested."""
 
     def to_device(self, host: Array) -> Array:
         """Bring what stays, weights and tables, to the device."""

@@ -45,17 +45,25 @@ class CodeCache:
         return False
 
     def create(self) -> None:
-        """Create the folder, if possible."""
+        """Create the folder and those that it stands in, if possible.
+
+        Unlike `Path.mkdir`, all of them for this user alone.
+        """
         with contextlib.suppress(OSError):
-            _create(self.folder)
+            missing = itertools.takewhile(lambda path: not path.is_dir(), (self.folder, *self.folder.parents))
+            for path in reversed(list(missing)):
+                path.mkdir(mode=0o700, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
         """Return the code kept under a name, or None."""
         if not self.exists:
             return None
-        with contextlib.suppress(OSError), open(self.folder / name, "rb", opener=_open) as file:
+        with contextlib.suppress(OSError), open(
+            self.folder / name, "rb", opener=lambda path, flags: os.open(path, flags | _NEVER_FOLLOW_NOR_WAIT)
+        ) as file:
             status = os.fstat(file.fileno())
-            if _is_plain(status) and _is_ours_alone(status) and status.st_size <= _MAX_FILE_BYTES:
+            is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+            if is_plain and _is_ours_alone(status) and status.st_size <= _MAX_FILE_BYTES:
                 content = file.read()
                 code = content[_CHECKSUM_BYTES:]
                 return code if content[:_CHECKSUM_BYTES] == _checksum(name, code) else None
@@ -75,22 +83,6 @@ class CodeCache:
         if len(files) > _MAX_FILES:
             for path in sorted(files, key=lambda path: path.lstat().st_mtime)[:-_MAX_FILES]:
                 path.unlink(missing_ok=True)
-
-
-def _create(folder: Path) -> None:
-    """Create a folder and those that it stands in; unlike `Path.mkdir`, all of them for this user alone."""
-    missing = itertools.takewhile(lambda path: not path.is_dir(), (folder, *folder.parents))
-    for path in reversed(list(missing)):
-        path.mkdir(mode=0o700, exist_ok=True)
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | _NEVER_FOLLOW_NOR_WAIT)
-
-
-def _is_plain(status: os.stat_result) -> bool:
-    """Tell whether a file is a regular one without a second name."""
-    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:

@@ -39,13 +39,11 @@ def open_compiler() -> "Compiler | None":
     """Return a compiler for this processor, or None where there is none."""
     if platform.machine() not in {"x86_64", "AMD64"} or not _has_llvmlite():
         return None
-    flags = _flags()
-    fitting = [sizes for needed, *sizes in _VECTORS if needed <= flags]
-    if not fitting:
-        return None
-    lanes, registers = fitting[0]
-    folder = cache_folder()
-    return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None)
+    flags, folder = _flags(), cache_folder()
+    for needed, lanes, registers in _VECTORS:
+        if needed <= flags:
+            return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None)
+    return None
 
 
 def _has_llvmlite() -> bool:
@@ -101,16 +99,14 @@ class Compiler:
         """Tell whether functions can be compiled and run here; the first time, try it."""
         if self.loaded:
             return True
-        try:
-            if not _may_make_code():
-                return False
-            with self._lock:
-                self._prepare()
-                self.ir.Module()
-                self._passes()
-        except Exception:  # noqa: BLE001 -- an llvmlite that is broken, or of an unexpected version, fails in any way
-            return False
-        return True
+        with contextlib.suppress(Exception):  # an llvmlite that is broken, or of another version, fails in any way
+            if _may_make_code():
+                with self._lock:
+                    self._prepare()
+                    self.ir.Module()
+                    self._passes()
+                return True
+        return False
 
     def function(self, name: str, parameters: Mapping[str, str], source: bytes, build: Build) -> Compiled:
         """Return a compiled function.
@@ -129,9 +125,15 @@ class Compiler:
         """
         with self._lock:
             if (name, source) not in self._functions:
+                import hashlib
+
+                from llvmlite import binding
+
                 self._prepare()
-                symbol = f"{name}.{self._digest(source)}"
-                self._load(self._object_code(symbol, build, self.cache if source else None))
+                symbol = f"{name}.{hashlib.sha256(self._key + source).hexdigest()[:24]}"
+                code = self._object_code(symbol, build, self.cache if source else None)
+                self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+                self._engine.finalize_object()
                 address = self._engine.get_function_address(symbol)
                 assert address, symbol  # noqa: S101 -- the cache's checksum covers the name
                 signature = ctypes.CFUNCTYPE(None, *[_C_TYPES[kind] for kind in parameters.values()])
@@ -154,19 +156,13 @@ class Compiler:
         self._key = repr(machine).encode() + _source()
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), self._machine)
 
-    def _digest(self, source: bytes) -> str:
-        import hashlib
-
-        return hashlib.sha256(self._key + source).hexdigest()[:24]
-
     def _object_code(self, symbol: str, build: Build, cache: CodeCache | None) -> bytes:
         """Return a function's object code: from the cache, or compiled and put there."""
-        name = f"{symbol}.o"
-        code = cache.read(name) if cache else None
+        code = cache.read(f"{symbol}.o") if cache else None
         if code is None:
             code = self._compile(build, symbol)
             if cache:
-                cache.write(name, code)
+                cache.write(f"{symbol}.o", code)
         return code
 
     def _compile(self, build: Build, symbol: str) -> bytes:
@@ -192,12 +188,6 @@ class Compiler:
         passes.add_instruction_combine_pass()
         passes.add_loop_simplify_pass()
         return passes, builder
-
-    def _load(self, code: bytes) -> None:
-        from llvmlite import binding
-
-        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
 
 
 def _may_make_code() -> bool:

@@ -9,22 +9,22 @@ import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend import machine
-from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
+from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
 from overfeat_tools.backend.compiler import Compiler, open_compiler
 from overfeat_tools.backend.threads import ThreadPool
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 _PLANS_KEPT = 64
+
+# FFTW's planner is one global thing: two threads must not plan at once.
+_PLANNER = threading.Lock()
 
 # A line of the cache, which is the longest vector, too.
 _LINE_BYTES = 64
@@ -46,16 +46,13 @@ class CpuBackend:
     ahead = 0
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
-        self.xp: ModuleType = np
+        self.xp = np
         self._pool = ThreadPool(threads or machine.processors())
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
-        self._blas: Any = None
+        self._of_thread = _OfThread()
         self._blas_is_held = False
-        self._local = threading.local()
-        self._compiling = compiling
-        # FFTW's planner is one global thing: two threads must not plan at once.
-        self._planning = threading.Lock()
+        self.compiler: Compiler | None = open_compiler() if compiling else None
 
     def __str__(self) -> str:
         return f"{self.name}, {self.threads} threads"
@@ -65,27 +62,10 @@ class CpuBackend:
         """Threads to compute with."""
         return self._pool.count
 
-    @cached_property
-    def compiler(self) -> Compiler | None:
-        """What compiles kernels for this processor, or None."""
-        return open_compiler() if self._compiling else None
-
-    def drop_compiler(self) -> None:
-        """Go on with numpy alone."""
-        self.compiler = None
-
-    def parallel_for(self, work: Callable[[int], object], count: int) -> None:
-        """Call `work(0)` to `work(count - 1)`, each once, on all threads.
-
-        Parameters
-        ----------
-        work : callable
-            Takes a number.  The calls must not depend on each other.
-        count : int
-            How many calls.
-        """
-        with self.one_blas_thread():
-            self._pool.run(work, count)
+    def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+        """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
+        with self.computing():
+            self._pool.run(work, items)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices: a few a thread, none shorter than `least`."""
@@ -106,10 +86,11 @@ class CpuBackend:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.empty(size + _LINE_BYTES, np.uint8)
         start = -memory.ctypes.data % _LINE_BYTES
-        array: Array = memory[start : start + size].view(dtype).reshape(shape)
-        return array
+        return memory[start : start + size].view(dtype).reshape(shape)
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    def workspace(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, of_thread: bool = False
+    ) -> Array:
         """Give an uninitialised array in memory that is kept for one use and handed out again.
 
         For large intermediate results within a step: memory fresh from the system has to be
@@ -121,45 +102,38 @@ class CpuBackend:
             What for; the array is valid until the next call with the same name.
         shape, dtype
             As of `numpy.empty`.
+        of_thread : bool
+            Whether each thread of `parallel_for` has another array.
         """
-        return self._kept(self._workspaces, name, shape, dtype)
-
-    def thread_workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Give memory like `workspace`, but another to each thread."""
-        return self._kept(self._local.__dict__.setdefault("workspaces", {}), name, shape, dtype)
-
-    def _kept(self, kept: dict[str, Array], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        kept = self._of_thread.workspaces if of_thread else self._workspaces
         wanted = math.prod(shape) * np.dtype(dtype).itemsize
         memory = kept.get(name)
         if memory is None or memory.nbytes < wanted:
             kept.pop(name, None)
             memory = kept[name] = self.empty((wanted,), np.uint8)
-        array: Array = memory[:wanted].view(dtype).reshape(shape)
-        return array
+        return memory[:wanted].view(dtype).reshape(shape)
+
+    @cached_property
+    def _blas(self) -> Any:  # noqa: ANN401 -- threadpoolctl is untyped
+        from threadpoolctl import ThreadpoolController
+
+        return ThreadpoolController()
 
     @contextlib.contextmanager
-    def one_blas_thread(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Hold BLAS to one thread inside: `parallel_for` is what uses the others.
 
-        May be nested; holding it around a whole run saves setting it for every step.
+        May be nested; holding it around a whole batch saves setting it for every step.
         """
         if self._blas_is_held:
             yield
             return
-        if self._blas is None:
-            from threadpoolctl import ThreadpoolController
-
-            self._blas = ThreadpoolController()
         self._blas_is_held = True
         try:
             with self._blas.limit(limits=1, user_api="blas"):
                 yield
         finally:
             self._blas_is_held = False
-
-    def computing(self) -> contextlib.AbstractContextManager[None]:
-        """Hold BLAS to one thread while a batch is computed."""
-        return self.one_blas_thread()
 
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""
@@ -186,25 +160,16 @@ class CpuBackend:
         return machine.memory_bytes()
 
     def fft_plan(self, height: int, width: int, maps: int) -> "FftwPlan":
-        """Give this thread's plan for maps of one size, making it the first time.
+        """Give this thread's plan for a number of maps of one size, making it the first time."""
+        return self._of_thread.fft_plan(height, width, maps)
 
-        Parameters
-        ----------
-        height, width : int
-            Size of the maps to transform.
-        maps : int
-            How many maps are transformed at once.
-        """
-        plans: dict[tuple[int, int, int], FftwPlan] = self._local.__dict__.setdefault("plans", {})
-        key = (height, width, maps)
-        plan = plans.pop(key, None)
-        if plan is None:
-            while len(plans) >= _PLANS_KEPT:
-                del plans[next(iter(plans))]
-            with self._planning:
-                plan = FftwPlan(height, width, maps)
-        plans[key] = plan  # last in the dict: the most recently used
-        return plan
+
+class _OfThread(threading.local):
+    """What each thread has of its own: workspaces, and plans, of which those used last are kept."""
+
+    def __init__(self) -> None:
+        self.workspaces: dict[str, Array] = {}
+        self.fft_plan = lru_cache(_PLANS_KEPT)(FftwPlan)
 
 
 class FftwPlan:
@@ -220,7 +185,8 @@ class FftwPlan:
         self.tiles: ComplexArray = pyfftw.zeros_aligned((height, width, maps), "complex64")
         # Estimated plans: measuring costs 10 to 100 ms each and gained 0 to 25 % of a few percent.
         plan = {"axes": (0, 1), "flags": ("FFTW_ESTIMATE",), "threads": 1}
-        self.forward: Callable[[], None] = pyfftw.FFTW(self.tiles, self.tiles, **plan).execute
-        self.inverse: Callable[[], None] = pyfftw.FFTW(
-            self.tiles, self.tiles, direction="FFTW_BACKWARD", **plan
-        ).execute
+        with _PLANNER:
+            self.forward, self.inverse = (
+                pyfftw.FFTW(self.tiles, self.tiles, direction=f"FFTW_{direction}", **plan).execute
+                for direction in ("FORWARD", "BACKWARD")
+            )

@@ -21,13 +21,14 @@ import contextlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
+from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
+from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.transfers import Download, Slot, reason_of, round_up, translated_errors
 from overfeat_tools.errors import BackendError
 
@@ -63,7 +64,7 @@ class CudaBackend:
     threads = 1
     batched = True
     ahead = 1
-    compiler = None
+    compiler: Compiler | None = None
 
     def __init__(self) -> None:
         # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it
@@ -77,11 +78,8 @@ class CudaBackend:
         # Asked first: where there is no card or driver this fails cleanly, and a stream noisily.
         if not self._runtime.getDeviceCount():
             raise BackendError("none found")
-        self._stream: Any = cupy.cuda.Stream(non_blocking=True)
-        self._uploads: Any = cupy.cuda.Stream(non_blocking=True)
-        self._downloads: Any = cupy.cuda.Stream(non_blocking=True)
-        self._inputs = [Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
-        self._outputs = [Slot(cupyx.empty_pinned) for _ in range(_SLOTS)]
+        self._stream, self._uploads, self._downloads = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+        self._inputs, self._outputs = ([Slot(cupyx.empty_pinned) for _ in range(_SLOTS)] for _ in range(2))
         self._plan: DftPlan | None = None
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
@@ -100,13 +98,10 @@ class CudaBackend:
         if (result() != 2 * len(ones)).any():
             raise BackendError("it computes wrongly")
 
-    def drop_compiler(self) -> None:
-        """Do nothing: there is none."""
-
-    def parallel_for(self, work: Callable[[int], object], count: int) -> None:
-        """Call `work(0)` to `work(count - 1)`, which queue what they do."""
-        for number in range(count):
-            work(number)
+    def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+        """Call `work` with each of the items; the calls queue what they do."""
+        for item in items:
+            work(item)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:  # noqa: ARG002 -- a thread's share is of no use here
         """Leave `range(length)` in one piece."""
@@ -121,11 +116,16 @@ class CudaBackend:
         array: Array = self.xp.empty(shape, dtype)
         return array
 
-    def workspace(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:  # noqa: ARG002 -- as above
+    def workspace(
+        self,
+        name: str,  # noqa: ARG002 -- as above
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+        *,
+        of_thread: bool = False,  # noqa: ARG002
+    ) -> Array:
         """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
         return self.empty(shape, dtype)
-
-    thread_workspace = workspace
 
     def fft_plan(self, height: int, width: int, maps: int) -> "DftPlan":
         """Give the transform of maps of one size; only the last one is kept."""
@@ -145,7 +145,7 @@ class CudaBackend:
                 with self._stream:
                     yield
             finally:
-                self._inputs[0].busy = self._stream.record()
+                self._inputs[0].busy = self._stream.record().synchronize
 
     def to_device(self, host: Array) -> Array:
         """Copy what stays to the card.
@@ -163,30 +163,26 @@ class CudaBackend:
         The bytes go as they are: a quarter of what floats would take.
         """
         slot = self._inputs[0]
-        slot.wait()
+        pinned = slot.pinned(pictures)
         if slot.device is None or slot.device.nbytes < pictures.nbytes:
             slot.device = None
             slot.device = self.xp.empty(round_up(pictures.nbytes), np.uint8)
             # The pool may have handed out what the last batch still computes with.
             self._uploads.wait_event(self._stream.record())
-        pinned = slot.pinned(pictures)
         np.copyto(pinned, pictures)
-        there = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
-        there.set(pinned, stream=self._uploads)
+        there: Array = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
+        there.set(pinned, stream=self._uploads)  # type: ignore[attr-defined]
         self._stream.wait_event(self._uploads.record())
-        array: Array = there
-        return array
+        return there
 
     def download(self, x: FloatArray) -> "Download":
         """Begin to copy a result back, once it is computed."""
         there: Any = self.xp.ascontiguousarray(x)
         slot = self._outputs[0]
-        slot.wait()
         here = slot.pinned(there)
         self._downloads.wait_event(self._stream.record())
         there.get(stream=self._downloads, out=here, blocking=False)
-        result = Download(here, there, self._downloads.record())
-        slot.busy = result
+        slot.busy = result = Download(here, there, self._downloads.record())
         return result
 
     def free_bytes(self) -> int | None:

@@ -2,8 +2,10 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+from overfeat_tools.backend.arrays import Item
 
 
 class ThreadPool:
@@ -13,32 +15,28 @@ class ThreadPool:
         self.count = count
         self._executor: ThreadPoolExecutor | None = None
 
-    def run(self, work: Callable[[int], object], count: int) -> None:
-        """Call `work(0)` to `work(count - 1)`, each once."""
-        if count > 1 and self.count > 1 and self._executor is None:
+    def run(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+        """Call `work` with each of the items."""
+        if len(items) > 1 and self.count > 1 and self._executor is None:
             self._start()
-        if count <= 1 or self.count == 1:
-            for number in range(count):
-                work(number)
-            return
-        pending = deque(range(count))  # its methods are atomic, without an interpreter's lock, too
+        pending = deque(items)  # its methods are atomic, without an interpreter's lock, too
 
         def worker() -> None:
             while True:
                 try:
-                    number = pending.popleft()
+                    item = pending.popleft()
                 except IndexError:
                     return
-                work(number)
+                work(item)
 
-        assert self._executor is not None  # noqa: S101 -- for the type checker
-        helpers = [self._executor.submit(worker) for _ in range(min(self.count, count) - 1)]
+        helpers = range(min(self.count, len(items)) - 1)
+        started = [self._executor.submit(worker) for _ in helpers] if self._executor else []
         try:
             worker()
         finally:
             # A failed call must not leave others writing into arrays that their owner has given up.
             pending.clear()
-            failures = [helper.exception() for helper in helpers]
+            failures = [helper.exception() for helper in started]
         for failure in filter(None, failures):
             raise failure
 

@@ -55,40 +55,29 @@ class Download:
         self._values: FloatArray | None = None
 
     def __call__(self) -> FloatArray:
-        """Give the result, an array of its own."""
-        if self._values is None:
-            self.synchronize()
-        assert self._values is not None  # noqa: S101 -- for the type checker
-        return self._values
-
-    def synchronize(self) -> None:
-        """Take the result out of the pinned memory, which another one needs."""
+        """Give the result, an array of its own: the pinned memory is needed for another one."""
         if self._values is None:
             with translated_errors():
                 self._arrived.synchronize()
-            self._values = self._pinned.copy()
-            self._there = None
+            self._values, self._there = self._pinned.copy(), None
+        return self._values
 
 
 class Slot:
-    """Pinned memory, with room on the card for what it sends, and what must be over before it is used again."""
+    """Pinned memory, with room on the card for what it sends; `busy` waits until it may be used again."""
 
     def __init__(self, empty_pinned: Callable[[int, npt.DTypeLike], Array]) -> None:
         self._empty_pinned = empty_pinned
         self._pinned: Array | None = None
         self.device: Any = None
-        self.busy: Any = None
-
-    def wait(self) -> None:
-        """Wait until its last use is over."""
-        if self.busy is not None:
-            self.busy.synchronize()
-            self.busy = None
+        self.busy: Callable[[], object] | None = None
 
     def pinned(self, like: Array) -> Array:
-        """Give pinned memory as an array of a shape and dtype."""
+        """Give pinned memory as an array of a shape and dtype, once the last use of the slot is over."""
+        if self.busy:
+            self.busy()
+            self.busy = None
         if self._pinned is None or self._pinned.nbytes < like.nbytes:
             self._pinned = None
             self._pinned = self._empty_pinned(round_up(like.nbytes), np.uint8)
-        array: Array = self._pinned[: like.nbytes].view(like.dtype).reshape(like.shape)
-        return array
+        return self._pinned[: like.nbytes].view(like.dtype).reshape(like.shape)

@@ -21,7 +21,7 @@ from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.epilogue import Epilogue, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
-from overfeat_tools.convolution.planner import Ledger, choose, estimate, list_algorithms
+from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
 from overfeat_tools.convolution.rates import RATES, Rates
 
 __all__ = ["FLOAT_BYTES", "RATES", "Allocate", "Convolution", "Geometry", "Ledger", "Rates"]
@@ -66,28 +66,30 @@ class Convolution:
         self.used: Counter[str] = Counter()  # algorithms by name, and how many batches took each
         self._backend = backend
         self._ledger = ledger or Ledger(RATES[backend.name], compiler=backend.compiler)
-        self._account = self._ledger.account()
+        self._account = Account(self._ledger)
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
-        # (No method: a cache of one would keep all this alive.)
-        self._algorithms = lru_cache(_SIZES_KEPT)(lambda geometry, _: list_algorithms(geometry, backend, method))
+        # (No methods: a cache of one would keep all this alive.)  The compiler counts, as any convolution may drop it.
+        self._algorithms = lru_cache(_SIZES_KEPT)(
+            lambda geometry, _compiler: list_algorithms(geometry, backend, method)
+        )
         self._estimates = lru_cache(_SIZES_KEPT)(
-            lambda geometry, pictures, kernels: estimate(
-                self._algorithms(geometry, kernels is None), pictures, self._ledger.rates
+            lambda geometry, pictures, compiler, _is_loaded: estimate(
+                self._algorithms(geometry, compiler), pictures, self._ledger.rates
             )
         )
 
     @cached_property
     def _parameters(self) -> tuple[FloatArray, FloatArray]:
         """Weights and biases on the device; brought there once, by the first batch."""
-        bias = np.ascontiguousarray(self.bias, np.float32)
-        return self._backend.to_device(self.weight), self._backend.to_device(bias)
+        to_device = self._backend.to_device
+        return to_device(self.weight), to_device(np.ascontiguousarray(self.bias, np.float32))
 
     def geometry(self, height: int, width: int, pool_size: int = 1) -> Geometry:
         """Give the sizes of this convolution on one map size, less what a pool that follows drops."""
-        kernels, channels, kernel_height, kernel_width = self.weight.shape
-        sizes = (channels, height, width, kernels, kernel_height, kernel_width)
-        return Geometry(*sizes, self.stride, self.padding).cropped(pool_size)
+        kernels, channels, *sides = self.weight.shape
+        whole = Geometry(channels, height, width, kernels, sides[0], sides[1], self.stride, self.padding)
+        return whole.cropped(pool_size)
 
     def __call__(
         self, x: Array, threshold: float | None = None, pool_size: int = 1, allocate: Allocate | None = None
@@ -130,7 +132,7 @@ class Convolution:
         shape = (len(x), wanted.out_height // held, wanted.out_width // held, wanted.kernels)
         source = backend.xp.ascontiguousarray(x, np.float32)
         # A pool that the algorithm cannot take is taken afterwards, from memory of this pass only.
-        y = allocate(shape) if held == pool_size else backend.workspace("before pool", shape, np.float32)
+        y = allocate(shape) if held == pool_size else backend.workspace("before pool", shape)
         algorithm.run(source, weights, y, Epilogue(bias, threshold, held))
         if held == pool_size:
             return y
@@ -142,26 +144,23 @@ class Convolution:
         before_pool = pictures * geometry.out_pixels * geometry.kernels * FLOAT_BYTES
         return max(
             algorithm.workspace_bytes(pictures) + (0 if algorithm.holds(pool_size) else before_pool)
-            for algorithm in self._algorithms(geometry, self._backend.compiler is None)
+            for algorithm in self._algorithms(geometry, self._backend.compiler)
         )
 
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
-        algorithm = self._choose(pictures, geometry)
         compiler = self._backend.compiler
-        if compiler and algorithm.is_compiled and not compiler.usable():
-            self._backend.drop_compiler()
-            return self._choose(pictures, geometry)
-        return algorithm
-
-    def _choose(self, pictures: int, geometry: Geometry) -> Algorithm:
-        compiler = self._backend.compiler
-        estimates = self._estimates(geometry, pictures, compiler.loaded if compiler else None)
+        estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
         ready = choose(estimates, self.packed)
         if self.method == "auto":
-            return self._account.invest(estimates, ready)
-        wanted = (one.algorithm for one in estimates if one.algorithm.method == self.method)
-        return next((one for one in wanted if self._account.fits(one)), ready.algorithm)
+            algorithm = self._account.invest(estimates, ready)
+        else:
+            wanted = (one.algorithm for one in estimates if one.algorithm.method == self.method)
+            algorithm = next((one for one in wanted if self._account.fits(one)), ready.algorithm)
+        if compiler and algorithm.is_compiled and not compiler.usable():
+            self._backend.compiler = None
+            return self.choose(pictures, geometry)
+        return algorithm
 
     def _pack(self, algorithm: Algorithm, weight: FloatArray) -> list[Array]:
         name = algorithm.packing

@@ -1,15 +1,14 @@
-"""What an algorithm is: one way to compute one convolution, with its cost."""
+"""What an algorithm is: one way to compute one convolution, with its cost.  `Tiles` is what two of them share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
-
-import numpy as np
 
 from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
 from overfeat_tools.convolution.epilogue import Epilogue
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, tile
 from overfeat_tools.convolution.kernels.matmul import VECTORS, panel_width
 from overfeat_tools.convolution.rates import Rates
 
@@ -80,6 +79,30 @@ class Algorithm(ABC):
         """
 
 
+@dataclass(frozen=True)
+class Tiles(Algorithm):
+    """Tiles of one size, in one basis; `basis_name` is the method."""
+
+    basis_name: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
+        return self.basis_name
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How a map is cut."""
+        return tile(self.geometry, *self.size)
+
+    def holds(self, pool_size: int) -> bool:
+        """Tell whether no window of the pool extends over two tiles."""
+        return self.tiling.out_height % pool_size == self.tiling.out_width % pool_size == 0
+
+
 def fills_vectors(channels: int, compiler: Compiler) -> bool:
     """Tell whether channels fill whole vectors, as most compiled kernels need."""
     return channels % (panel_width(compiler) // VECTORS) == 0
@@ -101,7 +124,7 @@ def padded(x: FloatArray, geometry: Geometry, backend: Backend, size: tuple[int,
     height, length = max(rows + 2 * width, size[0]), max(columns + 2 * width, size[1])
     if (height, length) == (rows, columns):
         return x
-    result: FloatArray = backend.workspace("padded", (pictures, height, length, channels), np.float32)
+    result: FloatArray = backend.workspace("padded", (pictures, height, length, channels))
 
     def copy(number: int) -> None:
         whole = result[number]
@@ -109,5 +132,5 @@ def padded(x: FloatArray, geometry: Geometry, backend: Backend, size: tuple[int,
         whole[:, :width] = whole[:, width + columns :] = 0.0
         whole[width : width + rows, width : width + columns] = x[number]
 
-    backend.parallel_for(copy, pictures)
+    backend.parallel_for(copy, range(pictures))
     return result

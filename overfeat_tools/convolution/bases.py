@@ -4,7 +4,7 @@ An element of a spectrum is `depth` numbers: one evaluation of a Cook-Toom tile,
 bins of a Fourier spectrum that are real share an element, so not all elements of it are multiplied alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +40,6 @@ class Part:
     kernels: FloatArray
     complex: bool = False
 
-    @property
-    def count(self) -> int:
-        """How many elements."""
-        return int(self.kernels.shape[1])
-
 
 @dataclass(frozen=True)
 class CompiledBasis:
@@ -69,17 +64,10 @@ class CompiledBasis:
         """Numbers of an element."""
         return len(self.parts[0].kernels)
 
-    @property
-    def elements(self) -> int:
-        """Elements of a spectrum."""
-        return int(self.parts[-1].elements.stop)
-
 
 def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
     """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares."""
-    if method == "cook-toom":
-        return _cook_toom(geometry, size, compiler)
-    return _fourier(geometry, size[0], compiler)
+    return (_cook_toom if method == "cook-toom" else _fourier)(geometry, size, compiler)
 
 
 def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
@@ -96,41 +84,34 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
     )
 
 
-def _fourier(geometry: Geometry, size: int, compiler: Compiler) -> CompiledBasis:
-    outputs = size - geometry.kernel_height + 1
-    return CompiledBasis(
-        _fourier_parts(geometry, size),
-        lambda: fourier_transform.forward_kernel(compiler, size),
-        lambda pool_size: fourier_transform.inverse_kernel(compiler, size, outputs, pool_size),
-    )
-
-
-def _fourier_parts(geometry: Geometry, size: int) -> tuple[Part, ...]:
-    """Give what makes the conjugate spectra of kernels, divided by the number of places.
-
-    Elements are in the order of `kernels/fourier_transform.py`.
-    """
-    half = size // 2
-    columns = [(k, row) for k in range(1, half) for row in range(size)]
+def _fourier(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
+    side, half = size[0], size[0] // 2
+    # Elements are in the order of `kernels/fourier_transform.py`.
+    columns = [(k, row) for k in range(1, half) for row in range(side)]
     bins = columns + [(k, row) for k in (0, half) for row in range(1, half)]
-    complex_ = _conjugate_spectrum(bins, geometry, size)
-    real = [_conjugate_spectrum([(k, row) for k in (0, half)], geometry, size).real for row in (0, half)]
-    return (
+    complex_ = conjugate_spectrum(bins, geometry, size)
+    real = [conjugate_spectrum([(0, row), (half, row)], geometry, size).real for row in (0, half)]
+    parts = (
         Part(slice(0, len(bins)), np.array([complex_.real, complex_.imag], np.float32), complex=True),
         Part(slice(len(bins), len(bins) + 2), np.array(real, np.float32)),
     )
+    outputs = side - geometry.kernel_height + 1
+    return CompiledBasis(
+        parts,
+        lambda: fourier_transform.forward_kernel(compiler, side),
+        lambda pool_size: fourier_transform.inverse_kernel(compiler, side, outputs, pool_size),
+    )
 
 
-def _conjugate_spectrum(
-    bins: Sequence[tuple[int, int]], geometry: Geometry, size: int
-) -> npt.NDArray[np.complex128]:
-    """Give exp(2 pi i (row * i + column * j) / T) / T**2, for bins (column, row) and places (i, j) of a kernel.
+def conjugate_spectrum(bins: npt.ArrayLike, geometry: Geometry, size: tuple[int, int]) -> npt.NDArray[np.complex128]:
+    """Give the matrix that makes the conjugate spectra of kernels, divided by the number of places.
 
-    Shape (bins, kh * kw).
+    It is exp(2 pi i (row * i / height + column * j / width)) / (height * width) for bins (column, row) of tiles of
+    `size` and places (i, j) of a kernel, of shape (bins, kh * kw).
     """
-    columns, rows = np.array(bins).T
-    down = np.outer(rows, np.arange(geometry.kernel_height))
-    right = np.outer(columns, np.arange(geometry.kernel_width))
-    turns = (down[:, :, None] + right[:, None, :]) % size / size
-    spectrum: npt.NDArray[np.complex128] = np.exp(2j * np.pi * turns) / size**2
-    return spectrum.reshape(len(bins), -1)
+    (columns, rows), (height, width) = np.transpose(bins), size
+    down = np.outer(rows, np.arange(geometry.kernel_height)) * width
+    right = np.outer(columns, np.arange(geometry.kernel_width)) * height
+    turns = (down[:, :, None] + right[:, None, :]) % (height * width) / (height * width)
+    spectrum: npt.NDArray[np.complex128] = np.exp(2j * np.pi * turns) / (height * width)
+    return spectrum.reshape(len(rows), -1)

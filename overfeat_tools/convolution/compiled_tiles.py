@@ -13,20 +13,18 @@ each round costs less than writing and reading V and M.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors
+from overfeat_tools.convolution.algorithm import Algorithm, Tiles, compiler_of, fills_vectors
 from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
 from overfeat_tools.convolution.cook_toom import LARGE_TILE, tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
-from overfeat_tools.convolution.packing import TERMS, Products, Runs, pack_panel, padded_count, panel_width, runs
+from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
-from overfeat_tools.convolution.tiling import Tiling, tile
 
 # V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
 _ROUND_BYTES = 32 << 20
@@ -48,50 +46,22 @@ _TERMS_OF_LARGE_TILES = 64
 _SHORT_SUMS = 1.03
 
 
-@dataclass(frozen=True)
-class CompiledTiles(Algorithm):
-    """Tiles of one size, in one basis."""
+class CompiledTiles(Tiles):
+    """Tiles whose transforms and products are compiled."""
 
     is_compiled = True
-
-    basis_name: str
-    size: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
-
-    @property
-    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
-        return self.basis_name
-
-    @cached_property
-    def tiling(self) -> Tiling:
-        """How a map is cut."""
-        return tile(self.geometry, *self.size)
 
     @cached_property
     def _basis(self) -> CompiledBasis:
         return compiled_basis(self.basis_name, self.geometry, self.size, compiler_of(self.backend))
 
     @property
-    def _width(self) -> int:
-        return panel_width(compiler_of(self.backend))
-
-    @property
-    def _lanes(self) -> int:
-        return compiler_of(self.backend).lanes
-
-    @property
     def _padded(self) -> int:
-        return padded_count(self.geometry.kernels, self._width)
+        return padded_count(self.geometry.kernels, panel_width(compiler_of(self.backend)))
 
     @property
     def _has_short_sums(self) -> bool:
         return self.basis_name == "cook-toom" and max(self.size) >= LARGE_TILE
-
-    @property
-    def _runs(self) -> Runs:
-        return runs((0,), self.geometry.channels, _TERMS_OF_LARGE_TILES if self._has_short_sums else TERMS)
 
     @property
     def packed_bytes(self) -> int:
@@ -113,10 +83,6 @@ class CompiledTiles(Algorithm):
         tiles = min(self.tiles_in_a_round, self.tiling.count * pictures)
         channels = self.geometry.channels + self._padded + 2 * _TILE_GAP_FLOATS
         return (tiles * channels + 2 * _GAP_FLOATS) * self.tiling.pixels * FLOAT_BYTES
-
-    def holds(self, pool_size: int) -> bool:
-        """Tell whether no window of the pool extends over two tiles."""
-        return self.tiling.holds(pool_size)
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch: the product, moving V and M, a stage for each round."""
@@ -147,41 +113,31 @@ class CompiledTiles(Algorithm):
         list of arrays, one for each part of the basis
             (depth, elements, panels, C, width) float32, or of complex elements (elements, panels, C, 2 * lanes).
         """
-        return [self._complex_spectra(part, weight) if part.complex else self._real_spectra(part, weight)
-                for part in self._basis.parts]  # fmt: skip
+        return [self._pack_part(part, weight) for part in self._basis.parts]
 
-    def _real_spectra(self, part: Part, weight: FloatArray) -> Array:
-        depth, count = self._basis.depth, self._padded // self._width
-        spectra = self.backend.empty((depth, part.count, count, self.geometry.channels, self._width))
-
-        def transform(number: int) -> None:
-            taps = self._panel(weight, number, self._width)
-            for i, matrix in enumerate(part.kernels):
-                np.matmul(matrix, taps, out=spectra[i, :, number].reshape(part.count, -1, copy=False))
-
-        self.backend.parallel_for(transform, count)
-        return spectra
-
-    def _complex_spectra(self, part: Part, weight: FloatArray) -> Array:
-        lanes, channels = self._lanes, self.geometry.channels
-        count = len(weight) // lanes
-        spectra = self.backend.empty((part.count, count, channels, 2, lanes))
+    def _pack_part(self, part: Part, weight: FloatArray) -> Array:
+        (depth, elements, places), channels = part.kernels.shape, self.geometry.channels
+        compiler = compiler_of(self.backend)
+        width = compiler.lanes if part.complex else panel_width(compiler)
+        count = panel_count(len(weight), width)
+        if part.complex:
+            packed = self.backend.empty((elements, count, channels, depth * width))
+            spectra = packed.reshape(elements, count, channels, depth, width).transpose(3, 0, 1, 2, 4)
+        else:
+            packed = spectra = self.backend.empty((depth, elements, count, channels, width))
 
         def transform(number: int) -> None:
-            taps = self._panel(weight, number, lanes)
-            for i, matrix in enumerate(part.kernels):
-                spectra[:, number, :, i] = (matrix @ taps).reshape(part.count, channels, lanes)
+            panel = self.backend.workspace("panel", (places, channels, width), of_thread=True)
+            pack_panel(weight, number, panel)
+            taps = panel.reshape(places, -1)
+            for spectrum, matrix in zip(spectra[:, :, number], part.kernels, strict=True):
+                if part.complex:  # in pieces of one vector
+                    spectrum[...] = (matrix @ taps).reshape(spectrum.shape)
+                else:
+                    np.matmul(matrix, taps, out=spectrum.reshape(elements, -1, copy=False))
 
-        self.backend.parallel_for(transform, count)
-        return spectra.reshape(part.count, count, channels, 2 * lanes)
-
-    def _panel(self, weight: FloatArray, number: int, width: int) -> FloatArray:
-        """Give the weights of one panel: (kh * kw, C * width)."""
-        shape = (self.geometry.kernel_height * self.geometry.kernel_width, self.geometry.channels, width)
-        panel = self.backend.thread_workspace("panel", shape, np.float32)
-        pack_panel(weight, number, panel)
-        flat: FloatArray = panel.reshape(shape[0], -1)
-        return flat
+        self.backend.parallel_for(transform, range(count))
+        return packed
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`; K and C are multiples of the width of a vector."""
@@ -196,14 +152,14 @@ class CompiledTiles(Algorithm):
         """Make the spectra V of some tiles: (elements, tiles, depth * C)."""
         geometry, tiling = self.geometry, self.tiling
         spectra = self._workspace("spectra", tiles.stop - tiles.start, self._basis.depth * geometry.channels)
-        zeros = self.backend.workspace("zeros", (geometry.channels,), np.float32)
+        zeros = self.backend.workspace("zeros", (geometry.channels,))
         zeros[...] = 0.0
-        forward, chunks = self._basis.forward(), self._chunks(tiles, geometry.channels)
+        forward = self._basis.forward()
         # A map smaller than a tile is one tile, so that this is right there, too.
         steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
 
-        def transform(number: int) -> None:
-            some, channels = chunks[number]
+        def transform(chunk: tuple[slice, slice]) -> None:
+            some, channels = chunk
             forward(
                 spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data,
                 *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
@@ -211,7 +167,7 @@ class CompiledTiles(Algorithm):
                 channels.start, channels.stop,
             )  # fmt: skip
 
-        self.backend.parallel_for(transform, len(chunks))
+        self.backend.parallel_for(transform, self._chunks(tiles, geometry.channels))
         return spectra
 
     def _multiply(self, spectra: FloatArray, weights: Sequence[Array]) -> FloatArray:
@@ -223,32 +179,32 @@ class CompiledTiles(Algorithm):
             (product, panels)
             for part, packed in zip(self._basis.parts, weights, strict=True)
             for product in self._products(part, spectra[part.elements], rows, packed, products[part.elements])
-            for panels in self.backend.chunks(product.count, _LEAST_PANELS)
+            for panels in self.backend.chunks(product.panels.shape[0] * product.panels.shape[1], _LEAST_PANELS)
         ]
 
-        def multiply(number: int) -> None:
-            product, panels = work[number]
+        def multiply(item: tuple[Products, slice]) -> None:
+            product, panels = item
             product.compute(panels, self.backend)
 
-        self.backend.parallel_for(multiply, len(work))
+        self.backend.parallel_for(multiply, work)
         return products
 
     def _products(self, part: Part, x: FloatArray, rows: Array, packed: Array, out: FloatArray) -> Iterator[Products]:
         channels, kernels = self.geometry.channels, self._padded
+        terms = runs((0,), channels, _TERMS_OF_LARGE_TILES if self._has_short_sums else TERMS)
         if part.complex:
-            yield Products(x, rows, self._runs, packed, out, (channels, kernels))
+            yield Products(x, rows, terms, packed, out, (channels, kernels))
             return
         for i, panels in enumerate(packed):
-            yield Products(x[..., i * channels :], rows, self._runs, panels, out[..., i * kernels :])
+            yield Products(x[..., i * channels :], rows, terms, panels, out[..., i * kernels :])
 
     def _inverse(self, products: FloatArray, y: FloatArray, tiles: slice, epilogue: Epilogue) -> None:
         """Turn products into outputs and store them in place."""
         inverse = self._basis.inverse(epilogue.pool_size)
-        chunks = self._chunks(tiles, self.geometry.kernels)
 
-        def transform(number: int) -> None:
-            some, kernels = chunks[number]
-            discarded = self.backend.thread_workspace("discarded", (self.geometry.kernels,), np.float32)
+        def transform(chunk: tuple[slice, slice]) -> None:
+            some, kernels = chunk
+            discarded = self.backend.workspace("discarded", (self.geometry.kernels,), of_thread=True)
             inverse(
                 y.ctypes.data, products.ctypes.data, epilogue.bias.ctypes.data, discarded.ctypes.data,
                 *[stride // FLOAT_BYTES for stride in products.strides[:2]], *y.shape[1:],
@@ -256,7 +212,7 @@ class CompiledTiles(Algorithm):
                 kernels.stop, *epilogue.rectifier_arguments,
             )  # fmt: skip
 
-        self.backend.parallel_for(transform, len(chunks))
+        self.backend.parallel_for(transform, self._chunks(tiles, self.geometry.kernels))
 
     def _chunks(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
         """Share out tiles, or channels where the tiles are few, or nothing."""
@@ -266,17 +222,16 @@ class CompiledTiles(Algorithm):
         by_tiles = self.backend.chunks(count)
         if count >= 8 * len(by_tiles):
             return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
-        lanes = self._lanes
-        parts = self.backend.chunks(channels // lanes)
-        return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in parts]
+        lanes = compiler_of(self.backend).lanes
+        vectors = self.backend.chunks(channels // lanes)
+        return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in vectors]
 
     def _workspace(self, name: str, tiles: int, channels: int) -> FloatArray:
         """Give memory for one round: (elements, tiles, channels)."""
-        tile_floats, elements = channels + _TILE_GAP_FLOATS, self._basis.elements
-        flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS), np.float32)
+        tile_floats, elements = channels + _TILE_GAP_FLOATS, self._basis.parts[-1].elements.stop
+        flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS))
         tiled = flat[:, : tiles * tile_floats].reshape(elements, tiles, tile_floats, copy=False)
-        values: FloatArray = tiled[..., :channels]
-        return values
+        return tiled[..., :channels]
 
 
 # Fourier tiles of kernels smaller than this have spectra too large for what they save.

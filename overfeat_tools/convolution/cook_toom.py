@@ -77,20 +77,17 @@ def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
     interpolate : array (m, n) float64
         V_m'
     """
-    vandermonde = _vandermonde(POINTS[size], size)
-    outputs = size - kernel + 1
+    points = POINTS[size]
     return (
-        np.linalg.inv(vandermonde).T.astype(np.float64),
-        _vandermonde(POINTS[size], kernel),
-        _vandermonde(POINTS[size], outputs).T,
+        np.linalg.inv(_vandermonde(points, size)).T.astype(np.float64),
+        _vandermonde(points, kernel),
+        _vandermonde(points, size - kernel + 1).T,
     )
 
 
 def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.float64]:
     finite = np.asarray(points, np.float64)[:, None] ** np.arange(coefficients)
-    infinity = np.zeros((1, coefficients))
-    infinity[0, -1] = 1.0
-    return np.vstack([finite, infinity])
+    return np.vstack([finite, np.eye(1, coefficients, coefficients - 1)])
 
 
 def on_both_axes(down: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> FloatArray:

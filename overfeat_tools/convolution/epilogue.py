@@ -4,7 +4,8 @@ Taking a maximum commutes with adding a bias and with the rectifier, exactly, in
 never turn a larger value into a smaller one.  So the maximum is taken first, and only what is left is rectified.
 """
 
-from dataclasses import dataclass, replace
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,10 +24,6 @@ class Epilogue:
     bias: FloatArray
     threshold: float | None = None
     pool_size: int = 1
-
-    def without_pool(self) -> "Epilogue":
-        """Give what is left to do before a pool that is taken later."""
-        return replace(self, pool_size=1)
 
     def apply(self, y: Array, kernels: slice = slice(None)) -> None:
         """Add the biases of some kernels to `y` (..., k) and rectify it, in place; the pool is left alone."""
@@ -88,13 +85,11 @@ def max_pool(x: FloatArray, size: int, backend: Backend, out: FloatArray | None 
     y: FloatArray = backend.empty((pictures, height // size, width // size, kernels)) if out is None else out
     covered = x[:, : y.shape[1] * size, : y.shape[2] * size]
     windows = covered.reshape(pictures, y.shape[1], size, y.shape[2], size, kernels)  # a view: two axes are split
-    rows = backend.chunks(y.shape[1])
 
-    def pool(number: int) -> None:
-        picture, some = number // len(rows), rows[number % len(rows)]
-        window_maximum(windows[picture, some].transpose(1, 3, 0, 2, 4), y[picture, some], backend)
+    def pool(band: tuple[int, slice]) -> None:
+        window_maximum(windows[band].transpose(1, 3, 0, 2, 4), y[band], backend)
 
-    backend.parallel_for(pool, pictures * len(rows))
+    backend.parallel_for(pool, list(itertools.product(range(pictures), backend.chunks(y.shape[1]))))
     return y
 
 

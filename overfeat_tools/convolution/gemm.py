@@ -7,6 +7,7 @@ the order of the map, (kh, kw, C), so that a patch is copied in long runs.  1x1 
 map, need no patches.  Cost: the multiply-adds of the direct convolution.  It serves every geometry and device.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -68,28 +69,26 @@ class Gemm(Algorithm):
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch."""
-        geometry, compiler = self.geometry, self.backend.compiler
-        rows = geometry.out_pixels * pictures
+        geometry, rows = self.geometry, self.geometry.out_pixels * pictures
         flops = 2.0 * geometry.multiply_adds * pictures
-        if rows == 1:  # reading is all there is to it
+        compiler = self._compiler_for(rows)
+        if rows == 1 or (compiler and rows <= _FEW_ROWS):  # reading is all there is to it
             product = geometry.weight_bytes / rates.memory_bytes
-        elif compiler and self._is_compiled_for(rows):
-            if rows <= _FEW_ROWS:
-                product = geometry.weight_bytes / rates.memory_bytes
-            else:
-                # Whole panels are computed; one of a single vector at two thirds of the rate.
-                width = panel_width(compiler)
-                computed = -(-rows // width) if rows > width // 2 else _ONE_VECTOR
-                product = rates.compiled_seconds(flops * computed * width / rows, geometry.weight_bytes)
+        elif compiler:
+            # Whole panels are computed; one of a single vector at two thirds of the rate.
+            width = panel_width(compiler)
+            computed = -(-rows // width) if rows > width // 2 else _ONE_VECTOR
+            product = rates.compiled_seconds(flops * computed * width / rows, geometry.weight_bytes)
         else:
             product = rates.blas_seconds(flops, rows, geometry.weight_bytes)
         unfolded = 0 if self._is_unfolded else geometry.taps * rows * FLOAT_BYTES
         return product + unfolded / rates.unfold_bytes
 
-    def _is_compiled_for(self, rows: int) -> bool:
-        """Tell whether compiled kernels compute a product of so many rows of patches: if they have been loaded."""
+    def _compiler_for(self, rows: int) -> Compiler | None:
+        """Give the compiler if its kernels compute a product of so many rows of patches: if they have been loaded."""
         compiler = self.backend.compiler
-        return compiler is not None and compiler.loaded and (rows > 1 or self._reads_weights(compiler))
+        is_used = compiler and compiler.loaded and (rows > 1 or self._reads_weights(compiler))
+        return compiler if is_used else None
 
     def pack(self, weight: FloatArray) -> list[Array]:
         """Give the weights as a matrix (K, taps)."""
@@ -131,35 +130,31 @@ class Gemm(Algorithm):
 
     def _unfold(self, windows: Array) -> FloatArray:
         """Copy patches side by side: (positions, taps)."""
-        patches = self.backend.workspace("patches", windows.shape, np.float32)
+        patches = self.backend.workspace("patches", windows.shape)
+
+        def copy(band: tuple[int, slice]) -> None:
+            patches[band] = windows[band]
+
         rows = self.backend.chunks(windows.shape[1])
-
-        def copy(number: int) -> None:
-            picture, some = number // len(rows), rows[number % len(rows)]
-            patches[picture, some] = windows[picture, some]
-
-        self.backend.parallel_for(copy, len(rows) * len(windows))
-        flat: FloatArray = patches.reshape(-1, self.geometry.taps)
-        return flat
+        self.backend.parallel_for(copy, list(itertools.product(range(len(windows)), rows)))
+        return patches.reshape(-1, self.geometry.taps)
 
     def _multiply(self, patches: FloatArray, weights: Array, out: FloatArray, epilogue: Epilogue) -> None:
         """Write `patches` (P, taps) @ `weights` (K, taps)' and its epilogue into `out` (P, K)."""
-        compiler = self.backend.compiler
-        if compiler and self._is_compiled_for(len(patches)) and weights.strides[1] == FLOAT_BYTES:
+        compiler = self._compiler_for(len(patches))
+        if compiler and weights.strides[1] == FLOAT_BYTES:
             self._multiply_compiled(patches, weights, out, epilogue, compiler)
             return
         # The larger operand is shared out, so that each thread reads a part of it only.
         by_kernels = len(weights) >= len(patches)
-        chunks = self.backend.chunks(len(weights) if by_kernels else len(patches))
         terms = self.backend.block_bytes(_TERMS_OF_ONE_ROW if len(patches) == 1 else _TERMS)
         few = by_kernels and len(patches) <= _FEW_POSITIONS
         columns = self.backend.xp.ascontiguousarray(patches.T) if few else patches.T
 
-        def multiply(number: int) -> None:
-            chunk = chunks[number]
+        def multiply(chunk: slice) -> None:
             if few:
                 # BLAS is 1.7 times as fast with the weights on the left as with both exchanged.
-                product = self.backend.thread_workspace("product", (len(weights[chunk]), len(patches)), np.float32)
+                product = self.backend.workspace("product", (len(weights[chunk]), len(patches)), of_thread=True)
                 self._sum_in_short(weights[chunk], columns, product, terms)
                 out[:, chunk] = product.T
                 epilogue.apply(out[:, chunk], chunk)
@@ -170,7 +165,7 @@ class Gemm(Algorithm):
                 self._sum_in_short(patches[chunk], weights.T, out[chunk], terms)
                 epilogue.apply(out[chunk])
 
-        self.backend.parallel_for(multiply, len(chunks))
+        self.backend.parallel_for(multiply, self.backend.chunks(max(len(weights), len(patches))))
 
     def _sum_in_short(self, left: Array, right: Array, out: Array, terms: int) -> None:
         """Write `left` (M, L) @ `right` (L, R) into `out`, in sums of at most `terms`, added up in pairs of pairs."""
@@ -196,43 +191,37 @@ class Gemm(Algorithm):
         columns = np.ascontiguousarray(patches, np.float32) if few else self._panels(patches, compiler)
         width = len(patches) if few else columns.shape[0] * columns.shape[2]
         group = gemv.ROWS if few else 1
-        chunks = self.backend.chunks(len(weights) // group)
 
-        def multiply(number: int) -> None:
-            kernels = slice(chunks[number].start * group, chunks[number].stop * group)
+        def multiply(groups: slice) -> None:
+            kernels = slice(groups.start * group, groups.stop * group)
             rows = weights[kernels]
-            product = self.backend.thread_workspace("product", (len(rows), width), np.float32)
+            product = self.backend.workspace("product", (len(rows), width), of_thread=True)
             stride = rows.strides[0] // FLOAT_BYTES
             if few:
                 kernel = gemv.gemv_kernel(compiler, width)
                 kernel(product.ctypes.data, rows.ctypes.data, stride, columns.ctypes.data, rows.shape[1], len(rows))
             else:
-                offsets = np.arange(len(rows), dtype=np.int64) * stride
-                terms = runs((0,), rows.shape[1])
+                offsets, terms = np.arange(len(rows), dtype=np.int64) * stride, runs((0,), rows.shape[1])
                 products = Products(rows[None], offsets, terms, columns[None], product[None])
                 products.compute(slice(0, len(columns)), self.backend)
-            target = out[:, kernels]
-            target[...] = product[:, : len(patches)].T
-            epilogue.apply(target, kernels)
+            out[:, kernels] = product[:, : len(patches)].T
+            epilogue.apply(out[:, kernels], kernels)
 
-        self.backend.parallel_for(multiply, len(chunks))
+        self.backend.parallel_for(multiply, self.backend.chunks(len(weights) // group))
 
     def _panels(self, patches: FloatArray, compiler: Compiler) -> FloatArray:
         """Pack patches (P, taps) into panels (panels, taps, width); a few go into a panel of one vector."""
         positions, taps = patches.shape
         width = min(panel_width(compiler), padded_count(positions, compiler.lanes))
-        shape = (panel_count(positions, width), taps, width)
-        panels: FloatArray = self.backend.workspace("panels", shape, np.float32)
-        chunks = self.backend.chunks(taps)
+        panels = self.backend.workspace("panels", (panel_count(positions, width), taps, width))
 
-        def copy(number: int) -> None:
-            terms = chunks[number]
+        def copy(terms: slice) -> None:
             for panel, first in zip(panels, range(0, positions, width), strict=True):
                 source = patches[first : first + width, terms]
                 panel[terms, : len(source)] = source.T
                 panel[terms, len(source) :] = 0.0
 
-        self.backend.parallel_for(copy, len(chunks))
+        self.backend.parallel_for(copy, self.backend.chunks(taps))
         return panels
 
 

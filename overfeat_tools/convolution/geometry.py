@@ -1,4 +1,9 @@
-"""The sizes of a convolution, shared by the planner and every algorithm."""
+"""The sizes of a convolution, shared by the planner and every algorithm; and how a map is cut into tiles.
+
+A tile of `size` input rows gives `size - kernel + 1` output rows, and the next tile begins that far below.  The last
+tiles may extend beyond the edge of the map: what lies outside counts as zero, and outputs beyond the edge are left
+out.  As all steps are equal, the tiles of a map are one strided view of it.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -71,6 +76,39 @@ class Geometry:
             height=self.height - self.stride * (self.out_height % pool_size),
             width=self.width - self.stride * (self.out_width % pool_size),
         )
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """`rows` x `columns` tiles of `height` x `width` inputs, each giving `out_height` x `out_width` outputs."""
+
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    rows: int
+    columns: int
+
+    @property
+    def pixels(self) -> int:
+        """Inputs of a tile, of one channel."""
+        return self.height * self.width
+
+    @property
+    def count(self) -> int:
+        """Tiles of a map."""
+        return self.rows * self.columns
+
+
+def tile(geometry: Geometry, height: int, width: int) -> Tiling:
+    """Cut the map into tiles of `height` x `width` inputs.
+
+    A tile may be larger than the padded map: what lies outside counts as zero.
+    """
+    out_height = min(height - geometry.kernel_height + 1, geometry.out_height)
+    out_width = min(width - geometry.kernel_width + 1, geometry.out_width)
+    rows, columns = -(-geometry.out_height // out_height), -(-geometry.out_width // out_width)
+    return Tiling(height, width, out_height, out_width, rows, columns)
 
 
 def split(length: int, step: int) -> list[slice]:

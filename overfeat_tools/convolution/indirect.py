@@ -69,7 +69,7 @@ class Indirect(Algorithm):
         count = panel_count(geometry.kernels, width)
         shape = (count, geometry.kernel_height * geometry.kernel_width, geometry.channels, width)
         panels = self.backend.empty(shape)
-        self.backend.parallel_for(lambda number: pack_panel(weight, number, panels[number]), count)
+        self.backend.parallel_for(lambda number: pack_panel(weight, number, panels[number]), range(count))
         return [panels.reshape(count, geometry.taps, width)]
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
@@ -88,24 +88,27 @@ class Indirect(Algorithm):
             for top in range(0, y.shape[1] * pool_size, band)
         ]
 
-        def compute(number: int) -> None:
-            panel_range, picture, top = work[number]
-            bottom = min(top + band, y.shape[1] * pool_size)
+        def compute(item: tuple[slice, int, int]) -> None:
+            panel_range, picture, top = item
+            count, bottom = panel_range.stop - panel_range.start, min(top + band, y.shape[1] * pool_size)
             rows = offsets[: (bottom - top) * geometry.out_width]
             kernels = slice(panel_range.start * width, panel_range.stop * width)
-            count = panel_range.stop - panel_range.start
-            sums = backend.thread_workspace("sums", (1, len(rows), count * width), np.float32)
+            sums = backend.workspace("sums", (1, len(rows), count * width), of_thread=True)
             source = inputs[picture : picture + 1, top * geometry.stride :]
             Products(source, rows, terms, panels[None, panel_range], sums).compute(slice(0, count), backend)
             target = y[picture, top // pool_size : bottom // pool_size, :, kernels]
             epilogue.run_compiled(sums.reshape(bottom - top, geometry.out_width, -1), target, kernels, compiler)
 
-        backend.parallel_for(compute, len(work))
+        backend.parallel_for(compute, work)
 
     def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
         """Give groups of panels that share a pass over the map, and the output rows of a band."""
         geometry, threads, width = self.geometry, self.backend.threads, panels.shape[2]
-        groups = self._panel_groups(panels)
+        # Each group of panels stays in the cache, if it can, while a band of outputs passes.
+        count = -(-len(panels) // max(1, self.backend.cache_bytes // panels[0].nbytes))
+        if count > 1:
+            count = max(count, min(len(panels), 2 * threads))
+        groups = split(len(panels), -(-len(panels) // count))
         most = _BAND_BYTES // (FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
         chunks = -(-_CHUNKS_A_THREAD * threads // (pictures * len(groups)))
         band = max(1, min(most, -(-out_rows // chunks)) // pool_size) * pool_size
@@ -114,21 +117,12 @@ class Indirect(Algorithm):
             groups = split(len(panels), -(-len(panels) // (2 * _CHUNKS_A_THREAD * threads)))
         return groups, band
 
-    def _panel_groups(self, panels: FloatArray) -> list[slice]:
-        """Group the panels so that each group stays in the cache, if it can, while a band of outputs passes."""
-        fitting = max(1, self.backend.cache_bytes // panels[0].nbytes)
-        count = -(-len(panels) // fitting)
-        if count > 1:
-            count = max(count, min(len(panels), 2 * self.backend.threads))
-        return split(len(panels), -(-len(panels) // count))
-
     def _offsets(self, rows: int, row_floats: int) -> Array:
         """Give where the inputs of each output in a band of rows begin, counted from the first input."""
         geometry = self.geometry
         down = np.arange(rows) * (geometry.stride * row_floats)
         right = np.arange(geometry.out_width) * (geometry.stride * geometry.channels)
-        offsets: Array = np.add.outer(down, right).ravel().astype(np.int64)
-        return offsets
+        return np.add.outer(down, right).ravel().astype(np.int64)
 
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:

@@ -95,11 +95,6 @@ class Products:
     out: FloatArray
     imaginary: tuple[int, int] | None = None
 
-    @property
-    def count(self) -> int:
-        """Panels of all elements."""
-        return len(self.panels) * int(self.panels.shape[1])
-
     def compute(self, panels: slice, backend: Backend) -> None:
         """Compute with some panels, numbered through all elements."""
         runs, width, compiler = self.runs, self.panels.shape[3], compiler_of(backend)

@@ -57,22 +57,9 @@ class Ledger:
     """
 
     def __init__(self, rates: Rates, limit_bytes: float = math.inf, compiler: Compiler | None = None) -> None:
-        self.rates = rates
-        self._free_bytes = limit_bytes
+        self.rates, self.free_bytes = rates, limit_bytes
         self._compiler = compiler
         self._missed_kernel_seconds = 0.0
-
-    def account(self) -> "Account":
-        """Open the account of one convolution."""
-        return Account(self)
-
-    def fits(self, size_bytes: int) -> bool:
-        """Tell whether so much memory is left."""
-        return size_bytes <= self._free_bytes
-
-    def take(self, size_bytes: int) -> None:
-        """Note that memory is used; a negative amount gives it back."""
-        self._free_bytes -= size_bytes
 
     def pays_for_kernels(self, missed_seconds: float) -> bool:
         """Note what one batch lost by going without compiled kernels; tell whether loading them has paid."""
@@ -91,7 +78,13 @@ class Ledger:
 
 
 class Account:
-    """What one convolution has packed, and what it has missed by not packing more."""
+    """What one convolution has packed, and what it has missed by not packing more.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where memory is booked.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -120,10 +113,10 @@ class Account:
 
     def fits(self, algorithm: Algorithm) -> bool:
         """Tell whether there is memory for an algorithm's packed weights, in place of those that are there."""
-        return self._ledger.fits(algorithm.packed_bytes - self.packed_bytes)
+        return algorithm.packed_bytes - self.packed_bytes <= self._ledger.free_bytes
 
     def replace(self, packed_bytes: int) -> None:
         """Note that other weights have been packed, in place of those that were there."""
-        self._ledger.take(packed_bytes - self.packed_bytes)
+        self._ledger.free_bytes -= packed_bytes - self.packed_bytes
         self.packed_bytes = packed_bytes
         self._missed_seconds.clear()

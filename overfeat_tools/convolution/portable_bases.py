@@ -15,47 +15,26 @@ W[-f] = conj(W[f]).  So
 are two rows of one product, and only half of W is kept: the bins f with f < -f.  The bins with
 f = -f (one, two or four of them) have real W: there the real and imaginary parts are the two
 rows of a real product.
+
+A basis turns tiles, weights and products into each other; its `parts` are the kinds of elements of a spectrum, how
+many and of which dtype.  Tiles come in two halves of equal number, since the Fourier basis makes pairs of them.  The
+methods of both take and give
+
+    weights     (k, C, kh, kw)
+    tiles       an array of this thread's, and views of its halves, (T, T, pairs, C)
+    spectra     an array for each part: (elements, C, k) of weights, (elements, 2 * pairs, C) of tiles
+    products    an array for each part, (elements, 2 * pairs, k)
+    outputs     two halves, (T, T or less, pairs, k)
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import cook_toom
-from overfeat_tools.convolution.geometry import Geometry
-from overfeat_tools.convolution.tiling import Tiling
-
-
-@dataclass(frozen=True)
-class Elements:
-    """Elements of a spectrum that are multiplied alike: how many, and their dtype."""
-
-    count: int
-    dtype: np.dtype[Any]
-
-
-class PortableBasis(Protocol):
-    """What turns tiles, weights and products into each other; `parts` lists the kinds of elements.
-
-    Tiles come in two halves of equal number, since the Fourier basis makes pairs of them.
-    """
-
-    parts: tuple[Elements, ...]
-
-    def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
-        """Write the spectra of some kernels (k, C, kh, kw): arrays (elements, C, k), one for each part."""
-
-    def tiles(self, pairs: int, channels: int) -> tuple[Array, Sequence[FloatArray]]:
-        """Give this thread's memory for tiles, and views of both halves: two arrays (T, T, pairs, channels)."""
-
-    def forward(self, tiles: Array, spectra: Sequence[Array]) -> None:
-        """Write the spectra of `tiles`: arrays (elements, 2 * pairs, channels), one for each part."""
-
-    def inverse(self, products: Sequence[Array]) -> Sequence[FloatArray]:
-        """Turn products (elements, 2 * pairs, k) back into both halves of the outputs: (T, T or less, pairs, k)."""
+from overfeat_tools.convolution.bases import conjugate_spectrum
+from overfeat_tools.convolution.geometry import Geometry, Tiling
 
 
 class FourierBasis:
@@ -67,28 +46,16 @@ class FourierBasis:
         mirror = -rows % tiling.height * tiling.width + -columns % tiling.width
         bins = np.arange(tiling.pixels)
         pairs, reals = bins[bins < mirror], bins[bins == mirror]
-        self._pairs, self._reals = backend.to_device(pairs), backend.to_device(reals)
-        self._mirrors = backend.to_device(mirror[pairs])
-        down = np.outer(rows, np.arange(geometry.kernel_height)) / tiling.height
-        right = np.outer(columns, np.arange(geometry.kernel_width)) / tiling.width
-        turns = (down[:, :, None] + right[:, None, :]).reshape(tiling.pixels, -1)
-        dft = (np.exp(2j * np.pi * turns) / tiling.pixels).astype(np.complex64)
-        self._pair_dft, self._real_dft = dft[pairs], dft[reals].real.copy()
-        self.parts: tuple[Elements, ...] = (
-            Elements(len(pairs), np.dtype(np.complex64)),
-            Elements(len(reals), np.dtype(np.float32)),
-        )
+        self._pairs, self._mirrors, self._reals = map(backend.to_device, (pairs, mirror[pairs], reals))
+        dft = conjugate_spectrum(np.stack([columns, rows], axis=1), geometry, self._shape).astype(np.complex64)
+        self._dft = [backend.to_device(part.copy()) for part in (dft[pairs].real, dft[pairs].imag, dft[reals].real)]
+        self.parts = (len(pairs), np.complex64), (len(reals), np.float32)
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Write the conjugate spectra of some kernels, divided by the number of places."""
-        kernels, channels = weight.shape[:2]
-        taps = weight.reshape(kernels * channels, -1).T
-        product: Callable[[Array], Array] = lambda matrix: self._backend.xp.matmul(  # noqa: E731 -- one expression
-            self._backend.to_device(np.ascontiguousarray(matrix)), taps
-        ).reshape(-1, kernels, channels).transpose(0, 2, 1)
         pairs, reals = spectra
-        pairs.real, pairs.imag = product(self._pair_dft.real), product(self._pair_dft.imag)
-        reals[...] = product(self._real_dft)
+        for target, matrix in zip((pairs.real, pairs.imag, reals), self._dft, strict=True):
+            target[...] = _transform(matrix, weight, self._backend)
 
     def tiles(self, pairs: int, channels: int) -> tuple[Array, Sequence[FloatArray]]:
         """Give memory for tiles: the real and the imaginary parts of what will be transformed."""
@@ -128,18 +95,16 @@ class CookToomBasis:
             backend.to_device(cook_toom.on_both_axes(matrix, matrix))
             for matrix in cook_toom.matrices(tiling.height, geometry.kernel_height)
         )
-        self.parts: tuple[Elements, ...] = (Elements(tiling.pixels, np.dtype(np.float32)),)
+        self.parts = ((tiling.pixels, np.float32),)
 
     def transform_weights(self, weight: FloatArray, spectra: Sequence[Array]) -> None:
         """Evaluate some kernels."""
-        kernels, channels = weight.shape[:2]
-        flat = self._backend.xp.matmul(self._weights, weight.reshape(kernels * channels, -1).T)
-        spectra[0][...] = flat.reshape(-1, kernels, channels).transpose(0, 2, 1)
+        spectra[0][...] = _transform(self._weights, weight, self._backend)
 
     def tiles(self, pairs: int, channels: int) -> tuple[Array, Sequence[FloatArray]]:
         """Give memory for tiles."""
         shape = (self._size, self._size, 2 * pairs, channels)
-        tiles = self._backend.thread_workspace("tiles", shape, np.float32)
+        tiles = self._backend.workspace("tiles", shape, of_thread=True)
         return tiles, (tiles[:, :, :pairs], tiles[:, :, pairs:])
 
     def forward(self, tiles: Array, spectra: Sequence[Array]) -> None:
@@ -154,3 +119,13 @@ class CookToomBasis:
         side = round(len(self._inverse) ** 0.5)
         outputs = outputs.reshape(side, side, *values.shape[1:])
         return outputs[:, :, : values.shape[1] // 2], outputs[:, :, values.shape[1] // 2 :]
+
+
+PortableBasis = FourierBasis | CookToomBasis
+
+
+def _transform(matrix: Array, weight: FloatArray, backend: Backend) -> Array:
+    """Multiply a matrix (elements, kh * kw) and the places of kernels (k, C, kh, kw): (elements, C, k)."""
+    kernels, channels = weight.shape[:2]
+    flat: Array = backend.xp.matmul(matrix, weight.reshape(kernels * channels, -1).T)
+    return flat.reshape(-1, kernels, channels).transpose(0, 2, 1)

@@ -9,21 +9,18 @@ are as large as half a thread's cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import compiled_tiles
-from overfeat_tools.convolution.algorithm import Algorithm, padded
+from overfeat_tools.convolution.algorithm import Algorithm, Tiles, padded
 from overfeat_tools.convolution.cook_toom import tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split
 from overfeat_tools.convolution.portable_bases import CookToomBasis, FourierBasis, PortableBasis
 from overfeat_tools.convolution.rates import Rates
-from overfeat_tools.convolution.tiling import Tiling, tile
 
 # V and M together, for one round of tiles; bounds memory on large pictures.
 _ROUND_BYTES = 192 << 20
@@ -39,31 +36,12 @@ _BASES: dict[str, Callable[[Geometry, Tiling, Backend], PortableBasis]] = {
 }
 
 
-class _Block(NamedTuple):
-    """Half of a round: some rows of tiles of some pictures."""
-
-    pictures: slice
-    rows: slice
+_Half = tuple[slice, slice]
+"""Half of a round: some pictures, and some rows of their tiles."""
 
 
-@dataclass(frozen=True)
-class PortableTiles(Algorithm):
-    """Tiles of one size, in one basis."""
-
-    basis_name: str
-    size: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"{self.basis_name} {self.size[0]}x{self.size[1]}"
-
-    @property
-    def method(self) -> str:  # type: ignore[override]  # noqa: D102 -- each basis is a method of its own
-        return self.basis_name
-
-    @cached_property
-    def tiling(self) -> Tiling:
-        """How a map is cut."""
-        return tile(self.geometry, *self.size)
+class PortableTiles(Tiles):
+    """Tiles whose transforms and products are numpy's and FFTW's, or cupy's."""
 
     @cached_property
     def _basis(self) -> PortableBasis:
@@ -79,10 +57,6 @@ class PortableTiles(Algorithm):
         tile_bytes = (self.geometry.channels + self.geometry.kernels) * self.tiling.pixels * FLOAT_BYTES
         whole = self.tiling.count * pictures * tile_bytes
         return super().workspace_bytes(pictures) + min(2 * whole, max(2 * tile_bytes, _ROUND_BYTES))
-
-    def holds(self, pool_size: int) -> bool:
-        """Tell whether no window of the pool extends over two tiles."""
-        return self.tiling.holds(pool_size)
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch: products, transforms, and three copies of each tile."""
@@ -106,13 +80,11 @@ class PortableTiles(Algorithm):
         """Transform weights (K, C, kh, kw): arrays (elements, C, K), one for each part of the basis."""
         kernels, channels = weight.shape[:2]
         spectra = self._arrays(channels, kernels)
-        groups = self._groups(kernels, channels)
 
-        def transform(number: int) -> None:
-            some = groups[number]
+        def transform(some: slice) -> None:
             self._basis.transform_weights(weight[some], [part[..., some] for part in spectra])
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(kernels, channels))
         return spectra
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
@@ -122,7 +94,7 @@ class PortableTiles(Algorithm):
         width = (tiling.columns - 1) * tiling.out_width + tiling.width
         tiles = self._view_tiles(padded(x, self.geometry, self.backend, (height, width)))
         for halves in self._rounds(len(x)):
-            spectra = self._forward([tiles[:, :, half.pictures, half.rows] for half in halves])
+            spectra = self._forward([tiles[:, :, pictures, rows] for pictures, rows in halves])
             products = self._multiply(spectra, weights)
             self._inverse(products, y, halves, epilogue)
 
@@ -134,7 +106,7 @@ class PortableTiles(Algorithm):
         view: Array = self.backend.xp.lib.stride_tricks.as_strided(x, shape, strides)
         return view
 
-    def _rounds(self, pictures: int) -> Iterator[list[_Block]]:
+    def _rounds(self, pictures: int) -> Iterator[list[_Half]]:
         """Cut the work into rounds of two equal halves; of an odd number, both halves compute what is in the middle."""
         geometry, tiling = self.geometry, self.tiling
         tile_bytes = (geometry.channels + geometry.kernels) * tiling.pixels * FLOAT_BYTES
@@ -142,28 +114,26 @@ class PortableTiles(Algorithm):
         by_picture = most // tiling.count
         if by_picture > 1:
             for some in split(pictures, by_picture):
-                yield [_Block(half, slice(0, tiling.rows)) for half in _halves(some)]
+                yield [(half, slice(0, tiling.rows)) for half in _halves(some)]
         else:
             for picture in split(pictures, 1):
                 for some in split(tiling.rows, max(2, most // tiling.columns)):
-                    yield [_Block(picture, half) for half in _halves(some)]
+                    yield [(picture, half) for half in _halves(some)]
 
     def _forward(self, halves: Sequence[Array]) -> list[Array]:
         """Make the spectra V of both halves of a round: arrays (elements, 2 * pairs, C)."""
         *_, pictures, rows, columns, channels = halves[0].shape
         pairs = pictures * rows * columns
         spectra = self._arrays(2 * pairs, channels, "spectra")
-        groups = self._groups(channels, 2 * pairs)
 
-        def transform(number: int) -> None:
-            group = groups[number]
+        def transform(group: slice) -> None:
             tiles, targets = self._basis.tiles(pairs, group.stop - group.start)
             for target, half in zip(targets, halves, strict=True):
                 source = half[..., group]
                 target.reshape(source.shape)[...] = source
             self._basis.forward(tiles, [part[..., group] for part in spectra])
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(channels, 2 * pairs))
         return spectra
 
     def _multiply(self, spectra: Sequence[Array], weights: Sequence[Array]) -> list[Array]:
@@ -176,27 +146,25 @@ class PortableTiles(Algorithm):
             for elements in self.backend.chunks(len(u))
         ]
 
-        def multiply(number: int) -> None:
-            u, v, out = work[number]
+        def multiply(operands: tuple[Array, Array, Array]) -> None:
+            u, v, out = operands
             matmul(v, u, out=out)
 
-        self.backend.parallel_for(multiply, len(work))
+        self.backend.parallel_for(multiply, work)
         return products
 
-    def _inverse(self, products: Sequence[Array], y: FloatArray, halves: Sequence[_Block], epilogue: Epilogue) -> None:
+    def _inverse(self, products: Sequence[Array], y: FloatArray, halves: Sequence[_Half], epilogue: Epilogue) -> None:
         """Turn products into outputs and store them in place."""
         tiling, pool_size = self.tiling, epilogue.pool_size
-        groups = self._groups(y.shape[3], products[0].shape[1])
 
-        def transform(number: int) -> None:
-            kernels = groups[number]
+        def transform(kernels: slice) -> None:
             tiles = self._basis.inverse([part[..., kernels] for part in products])
-            for half, block in zip(tiles, halves, strict=True):
+            for half, (pictures, rows) in zip(tiles, halves, strict=True):
                 outputs = self._pooled(half[: tiling.out_height, : tiling.out_width], pool_size)
                 epilogue.apply(outputs, kernels)
-                self._store(outputs, y[block.pictures, ..., kernels], block.rows)
+                self._store(outputs, y[pictures, ..., kernels], rows)
 
-        self.backend.parallel_for(transform, len(groups))
+        self.backend.parallel_for(transform, self._groups(y.shape[3], products[0].shape[1]))
 
     def _store(self, outputs: Array, y: Array, rows: slice) -> None:
         """Copy outputs (height, width, tiles, k) of some rows of tiles to their places in `y` (N, H, W, k)."""
@@ -224,10 +192,10 @@ class PortableTiles(Algorithm):
     def _arrays(self, rows: int, columns: int, name: str | None = None) -> list[Array]:
         """Give an array for each part of the basis: new ones, or the workspace of a name."""
         return [
-            self.backend.workspace(f"{name} {number}", (part.count, rows, columns), part.dtype)
+            self.backend.workspace(f"{name} {number}", (elements, rows, columns), dtype)
             if name
-            else self.backend.empty((part.count, rows, columns), part.dtype)
-            for number, part in enumerate(self._basis.parts)
+            else self.backend.empty((elements, rows, columns), dtype)
+            for number, (elements, dtype) in enumerate(self._basis.parts)
         ]
 
 

@@ -15,31 +15,33 @@ from overfeat_tools.convolution import Allocate
 Shape = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Normalise:
-    """Centre and scale pixel values: (x - mean) / deviation."""
-
-    mean: float
-    deviation: float
+class _Elementwise:
+    """A layer whose result has the shape of its input."""
 
     def output_shape(self, shape: Shape) -> Shape:
         """Give the shape of the result."""
         return shape
 
+
+@dataclass(frozen=True)
+class Normalise(_Elementwise):
+    """Centre and scale pixel values: (x - mean) / deviation."""
+
+    mean: float
+    deviation: float
+
     def __call__(self, x: Array, backend: Backend, allocate: Allocate | None = None) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype, `allocate` gives memory for the result."""
         y = (allocate or backend.empty)(x.shape)
-        mean, deviation = np.float32(self.mean), np.float32(self.deviation)
         source, target = (array.reshape(-1, *x.shape[2:]) for array in (x, y))
-        rows = backend.chunks(len(source))
 
-        def normalise(number: int) -> None:
-            values = target[rows[number]]
-            values[...] = source[rows[number]]
-            values -= mean
-            values /= deviation
+        def normalise(rows: slice) -> None:
+            values = target[rows]
+            values[...] = source[rows]
+            values -= self.mean
+            values /= self.deviation
 
-        backend.parallel_for(normalise, len(rows))
+        backend.parallel_for(normalise, backend.chunks(len(source)))
         return y
 
 
@@ -56,20 +58,12 @@ class Convolve:
         height, width = ((length - self.size) // self.stride + 1 for length in shape[1:])
         return self.channels, height, width
 
-    def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
-        """Give the weights' shape (K, C, kh, kw) for an input shape."""
-        return self.channels, shape[0], self.size, self.size
-
 
 @dataclass(frozen=True)
-class Rectify:
+class Rectify(_Elementwise):
     """Clear everything that is not above a small threshold: x > threshold ? x : 0."""
 
     threshold: float = 1e-6
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Give the shape of the result."""
-        return shape
 
 
 @dataclass(frozen=True)
@@ -103,12 +97,8 @@ class Pad:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(_Elementwise):
     """Turn scores into probabilities over the channels, at each position."""
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Give the shape of the result."""
-        return shape
 
     def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""

@@ -1,12 +1,10 @@
 """A network with its weights: a fold over its layers."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
-
-import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution import FLOAT_BYTES, RATES, Convolution, Ledger
@@ -47,8 +45,7 @@ class Network:
         method: str = "auto",
         packed_limit_bytes: float = PACKED_LIMIT_BYTES,
     ) -> None:
-        self.topology = topology
-        self.backend = backend
+        self.topology, self.backend = topology, backend
         self.ledger = Ledger(RATES[backend.name], packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
         parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
@@ -114,7 +111,7 @@ class Network:
 
     def _run_step(self, step: tuple[int, ...], x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
-        allocate = None if name is None else partial(self.backend.workspace, name, dtype=np.float32)
+        allocate = None if name is None else partial(self.backend.workspace, name)
         convolution = next((self.convolutions[number] for number in step if number in self.convolutions), None)
         if convolution:
             return convolution(x, *epilogue_of(self.topology, step), allocate)
@@ -138,29 +135,17 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
     A convolution also computes the padding before it and the rectifier and the pool after it:
     none needs a pass over memory of its own.
     """
-
-    def grow() -> Iterator[tuple[int, ...]]:
-        step: tuple[int, ...] = ()
-        for number in range(last + 1):
-            layer = topology.layers[number]
-            before = topology.layers[step[-1]] if step else None
-            joins = isinstance(before, _JOINED_BY.get(type(layer), ()))
-            if step and not joins:
-                yield step
-                step = ()
-            step = (*step, number)
-        yield step
-
-    return tuple(grow())
+    grouped: list[tuple[int, ...]] = []
+    for number, layer in enumerate(topology.layers[: last + 1]):
+        if number and isinstance(topology.layers[number - 1], _JOINED_BY.get(type(layer), ())):
+            grouped[-1] += (number,)
+        else:
+            grouped.append((number,))
+    return tuple(grouped)
 
 
 def epilogue_of(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:
     """Give the threshold of a step's rectifier, None without one, and the size of its pool, 1 without one."""
-    threshold, pool_size = None, 1
-    for number in step:
-        match topology.layers[number]:
-            case Rectify() as layer:
-                threshold = layer.threshold
-            case MaxPool() as layer:
-                pool_size = layer.size
-    return threshold, pool_size
+    layers = [topology.layers[number] for number in step]
+    threshold = next((layer.threshold for layer in layers if isinstance(layer, Rectify)), None)
+    return threshold, next((layer.size for layer in layers if isinstance(layer, MaxPool)), 1)

@@ -17,14 +17,12 @@ def describe(topology: Topology, height: int, width: int) -> list[tuple[object, 
         The picture is too small for the network.
     """
     shapes = topology.shapes(height, width)
-    least = topology.input_size
-    if min(height, width) < least:
-        raise UsageError(f"--input {height}x{width}: smaller than {least}x{least}")
-    kernels = iter(topology.kernel_shapes)
+    if min(height, width) < topology.input_size:
+        raise UsageError(f"--input {height}x{width}: smaller than {topology.input_size}x{topology.input_size}")
+    sizes = iter([math.prod(kernel) + kernel[0] for kernel in topology.kernel_shapes])
     rows: list[tuple[object, ...]] = [("layer", "kind", "channels", "height", "width", "parameters", "what")]
     for number, (layer, shape) in enumerate(zip(topology.layers, shapes, strict=True)):
-        kernel = next(kernels) if isinstance(layer, Convolve) else None
-        parameters = math.prod(kernel) + kernel[0] if kernel else 0
+        parameters = next(sizes) if isinstance(layer, Convolve) else 0
         rows.append((number, type(layer).__name__.lower(), *shape, parameters, _what(layer)))
     return rows
 

@@ -1,6 +1,7 @@
 """The networks as tables of layers."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Shape, Softmax
 from overfeat_tools.networks.weights import KernelShape
@@ -27,10 +28,8 @@ class Topology:
 
     def shapes(self, height: int, width: int) -> list[Shape]:
         """Give the output shape (C, H, W) of every layer for one picture size."""
-        shape, shapes = (CHANNELS, height, width), []
-        for layer in self.layers:
-            shape = layer.output_shape(shape)
-            shapes.append(shape)
+        given = (CHANNELS, height, width)
+        _, *shapes = accumulate(self.layers, lambda shape, layer: layer.output_shape(shape), initial=given)
         return shapes
 
     @property
@@ -38,7 +37,7 @@ class Topology:
         """Give the kernels' shape (K, C, kh, kw) of every convolution."""
         inputs = [(CHANNELS, 0, 0), *self.shapes(self.input_size, self.input_size)]
         return [
-            layer.weight_shape(shape)
+            (layer.channels, shape[0], layer.size, layer.size)
             for layer, shape in zip(self.layers, inputs, strict=False)
             if isinstance(layer, Convolve)
         ]

@@ -7,7 +7,7 @@ A file is little-endian float32 with no header: for each convolution in order it
 import errno
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +51,19 @@ def file_bytes(shapes: Sequence[KernelShape]) -> int:
 
 
 def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list[tuple[FloatArray, FloatArray]]:
-    """Map a weight file: nothing is read before it is used, and the system shares the pages.
+    """Map the weight file of a network: nothing is read before it is used, and the system shares the pages.
 
     Parameters
     ----------
     path : Path
-        The file.
     shapes : sequence of (K, C, kh, kw)
         The kernels of each convolution, in order.
     network : str
-        Its name, for messages.
 
     Returns
     -------
     list of (array (K, C, kh, kw) float32, array (K,) float32)
-        Kernels and biases of each convolution, read-only.
+        Kernels and biases, read-only.
 
     Raises
     ------
@@ -97,10 +95,9 @@ def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list
     return list(_walk(numbers.view(np.ndarray), shapes))
 
 
-def _walk(numbers: FloatArray, shapes: Sequence[KernelShape]) -> list[tuple[FloatArray, FloatArray]]:
-    parameters, start = [], 0
+def _walk(numbers: FloatArray, shapes: Sequence[KernelShape]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    start = 0
     for shape in shapes:
         bias = start + math.prod(shape)
-        parameters.append((numbers[start:bias].reshape(shape), numbers[bias : bias + shape[0]]))
+        yield numbers[start:bias].reshape(shape), numbers[bias : bias + shape[0]]
         start = bias + shape[0]
-    return parameters

@@ -24,11 +24,12 @@ A "pointer" is to floats, a "table" to 64-bit integers; an "integer" has 64 bits
 # Vectors may begin at any float.
 _ALIGNMENT = 4
 
-_SOURCE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+SOURCE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+"""What all kernels depend on."""
 
 
 def compiled(
-    compiler: Compiler, name: str, parameters: Parameters, write: Callable[[Compiler, Value, str], None]
+    compiler: Compiler, name: str, parameters: Parameters, write: Callable[["FunctionBuilder"], None]
 ) -> Compiled:
     """Return a kernel, compiled.
 
@@ -39,9 +40,15 @@ def compiled(
         A different one for each kernel that `write` can write.
     parameters : Parameters
     write : callable
-        Called as `write(compiler, module, symbol)` if the kernel must be compiled.
+        Writes the body, given the builder; called if the kernel must be compiled.
     """
-    return compiler.function(name, parameters, _SOURCE, lambda module, symbol: write(compiler, module, symbol))
+
+    def build(module: Value, symbol: str) -> None:
+        builder = FunctionBuilder(compiler, module, symbol, parameters)
+        write(builder)
+        builder.finish()
+
+    return compiler.function(name, parameters, SOURCE, build)
 
 
 class FunctionBuilder:
@@ -57,15 +64,11 @@ class FunctionBuilder:
         The module to add the function to.
     name : str
     parameters : Parameters
-    public : bool
-        Whether the function is called from outside the module.
     """
 
-    def __init__(
-        self, compiler: Compiler, module: Value, name: str, parameters: Parameters, *, public: bool = True
-    ) -> None:
+    def __init__(self, compiler: Compiler, module: Value, name: str, parameters: Parameters) -> None:
         ir = self.ir = compiler.ir
-        self.module, self.lanes = module, compiler.lanes
+        self.compiler, self.module, self.lanes = compiler, module, compiler.lanes
         self.integer_type, self.float_type = ir.IntType(64), ir.FloatType()
         self.vector_type = ir.VectorType(self.float_type, self.lanes)
         self._word_type = ir.IntType(32)
@@ -76,8 +79,6 @@ class FunctionBuilder:
         }  # fmt: skip
         signature = ir.FunctionType(ir.VoidType(), [kinds[kind] for kind in parameters.values()])
         self.function = ir.Function(module, signature, name)
-        if not public:
-            self.function.linkage = "internal"
         self.arguments = SimpleNamespace(**dict(zip(parameters, self.function.args, strict=True)))
         for parameter, argument in vars(self.arguments).items():
             argument.name = parameter
@@ -112,10 +113,6 @@ class FunctionBuilder:
             value = self.emit.add(value, self._as_value(other))
         return value
 
-    def in_range(self, value: Value, length: Value) -> Value:
-        """Tell whether 0 <= value < length."""
-        return self.emit.icmp_unsigned("<", value, length)
-
     # Variables and loops.
 
     def variable(self, start: Value) -> Value:
@@ -133,7 +130,7 @@ class FunctionBuilder:
     def clear(self, variables: Iterable[Value]) -> None:
         """Set vector variables to zero."""
         for variable in variables:
-            self.emit.store(self.zero, variable)
+            self.emit.store(self.constant(0.0), variable)
 
     def array(self, type_: Value, count: int) -> Value:
         """Declare an uninitialised array; return the pointer to its first item."""
@@ -160,11 +157,6 @@ class FunctionBuilder:
     def constant(self, value: float) -> Value:
         """Return a vector whose lanes all hold a constant."""
         return self.ir.Constant(self.vector_type, [self.ir.Constant(self.float_type, value)] * self.lanes)
-
-    @property
-    def zero(self) -> Value:
-        """A vector of zeros."""
-        return self.constant(0.0)
 
     def broadcast(self, value: Value) -> Value:
         """Return a vector whose lanes all hold a float or 32-bit integer."""

@@ -3,7 +3,7 @@
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.convolution.kernels.builder import FunctionBuilder, compiled
 
 EPILOGUE = {
     "y": "pointer",                   # the output (H, W, K); may be `sums` itself where nothing is pooled
@@ -26,8 +26,7 @@ def epilogue_kernel(compiler: Compiler, pool_size: int) -> Compiled:
     return compiled(compiler, f"epilogue_{pool_size}", EPILOGUE, partial(_write, pool_size=pool_size))
 
 
-def _write(compiler: Compiler, module: Value, symbol: str, pool_size: int) -> None:
-    builder = FunctionBuilder(compiler, module, symbol, EPILOGUE)
+def _write(builder: FunctionBuilder, pool_size: int) -> None:
     a, integer, offset, times = builder.arguments, builder.integer, builder.offset, builder.times
     epilogue = builder.epilogue(a.bias, a.threshold, a.keep_mask)
     with builder.loop(integer(0), a.height) as row, builder.loop(integer(0), a.width) as column:
@@ -42,4 +41,3 @@ def _write(compiler: Compiler, module: Value, symbol: str, pool_size: int) -> No
         with builder.loop(integer(0), a.channels, builder.lanes) as channel:
             largest = builder.maximum(builder.load(offset(pixel, channel)) for pixel in window)
             builder.store(epilogue(largest, channel), offset(target, channel))
-    builder.finish()

@@ -54,8 +54,8 @@ def rfft(builder: FunctionBuilder, x: Sequence[Value]) -> list[Complex]:
     if size == _THREE:
         total, difference = builder.emit.fadd(x[1], x[2]), builder.emit.fsub(x[2], x[1])
         real = builder.multiply_add(builder.constant(-0.5), total, x[0])
-        multiply, add = builder.emit.fmul, builder.emit.fadd
-        return [(add(x[0], total), None), (real, multiply(builder.constant(_SINE), difference))]
+        first = builder.emit.fadd(x[0], total)
+        return [(first, None), (real, builder.emit.fmul(builder.constant(_SINE), difference))]
     even, odd = rfft(builder, x[::2]), rfft(builder, x[1::2])
 
     def bin_of(half: list[Complex], k: int) -> Complex:
@@ -71,7 +71,13 @@ def irfft(builder: FunctionBuilder, bins: Sequence[Complex], size: int) -> list[
     if size == 1:
         return [bins[0][0]]
     if size == _THREE:
-        return _irfft_of_three(builder, bins)
+        (first, _), (real, imaginary) = bins
+        rest = builder.emit.fsub(first, real)
+        return [
+            builder.multiply_add(builder.constant(2.0), real, first),
+            builder.multiply_add(builder.constant(-2 * _SINE), imaginary, rest),
+            builder.multiply_add(builder.constant(2 * _SINE), imaginary, rest),
+        ]
     half = size // 2
     even, odd = [_add(builder, bins[0], bins[half])], [_subtract(builder, bins[0], bins[half])]
     for k in range(1, (half + 1) // 2):
@@ -86,16 +92,6 @@ def irfft(builder: FunctionBuilder, bins: Sequence[Complex], size: int) -> list[
     return [value for pair in zip(*halves, strict=True) for value in pair]
 
 
-def _irfft_of_three(builder: FunctionBuilder, bins: Sequence[Complex]) -> list[Value]:
-    (first, _), (real, imaginary) = bins
-    rest = builder.emit.fsub(first, real)
-    return [
-        builder.multiply_add(builder.constant(2.0), real, first),
-        builder.multiply_add(builder.constant(-2 * _SINE), imaginary, rest),
-        builder.multiply_add(builder.constant(2 * _SINE), imaginary, rest),
-    ]
-
-
 def _rotate(builder: FunctionBuilder, value: Complex, turns: float) -> Complex:
     """Multiply by exp(2 pi i turns)."""
     emit = builder.emit
@@ -103,10 +99,9 @@ def _rotate(builder: FunctionBuilder, value: Complex, turns: float) -> Complex:
     if turns == 0.0:
         return value
     if turns in (-0.25, 0.25):
+        negative = emit.fneg(real if turns < 0 or imaginary is None else imaginary)
         if imaginary is None:
-            negative = emit.fneg(real)
-            return builder.zero, negative if turns < 0 else real
-        negative = emit.fneg(real if turns < 0 else imaginary)
+            return builder.constant(0.0), negative if turns < 0 else real
         return (imaginary, negative) if turns < 0 else (negative, real)
     factor = cmath.exp(2j * cmath.pi * turns)
     cosine, sine = builder.constant(factor.real), builder.constant(factor.imag)

@@ -51,8 +51,7 @@ def inverse_kernel(compiler: Compiler, size: int, outputs: int, pool_size: int) 
     return compiled(compiler, f"fourier_inverse_{size}_{outputs}_{pool_size}", INVERSE, write)
 
 
-def _write_forward(compiler: Compiler, module: Value, symbol: str, size: int) -> None:
-    builder = FunctionBuilder(compiler, module, symbol, FORWARD)
+def _write_forward(builder: FunctionBuilder, size: int) -> None:
     a = builder.arguments
     pointers, planes = builder.array(a.zeros.type, size * size), builder.array(builder.vector_type, size * size)
     with builder.loop(a.tile_start, a.tile_stop) as tile:
@@ -61,7 +60,6 @@ def _write_forward(compiler: Compiler, module: Value, symbol: str, size: int) ->
         with builder.loop(a.channel_start, a.channel_stop, builder.lanes) as channel:
             _transform_rows(builder, size, pointers, channel, planes)
             _transform_columns(builder, size, planes, builder.offset(spectrum, channel))
-    builder.finish()
 
 
 def _transform_rows(builder: FunctionBuilder, size: int, pointers: Value, channel: Value, planes: Value) -> None:
@@ -96,10 +94,7 @@ def _transform_columns(builder: FunctionBuilder, size: int, planes: Value, spect
             store(builder.plus(times(emit.sub(k, integer(1)), size), i), bin_)
 
 
-def _write_inverse(
-    compiler: Compiler, module: Value, symbol: str, size: int, side: int, pool_size: int
-) -> None:  # fmt: skip
-    builder = FunctionBuilder(compiler, module, symbol, INVERSE)
+def _write_inverse(builder: FunctionBuilder, size: int, side: int, pool_size: int) -> None:
     a = builder.arguments
     epilogue = builder.epilogue(a.bias, a.threshold, a.keep_mask)
     pointers, planes = builder.array(a.discard.type, side * side), builder.array(builder.vector_type, size * size)
@@ -114,7 +109,6 @@ def _write_inverse(
                     largest = pooled(builder, rows, j, pool_size)
                     pointer = builder.emit.load(builder.offset(pointers, builder.times(i, side), j))
                     builder.store(epilogue(largest, channel), builder.offset(pointer, channel))
-    builder.finish()
 
 
 def _restore_columns(builder: FunctionBuilder, size: int, spectrum: Value, planes: Value) -> None:
@@ -158,8 +152,7 @@ def _store_all(builder: FunctionBuilder, pointers: list[list[Value]], array: Val
 
 def _plane(builder: FunctionBuilder, size: int, planes: Value, k: Value) -> Value:
     """Return the pointer to the real parts of column k, which its imaginary parts follow."""
-    number = builder.emit.sub(builder.times(k, 2), builder.integer(1))
-    return builder.offset(planes, builder.times(number, size))
+    return builder.offset(planes, builder.times(builder.emit.sub(builder.times(k, 2), builder.integer(1)), size))
 
 
 def _pair(size: int, number: int, row: int) -> int:

@@ -44,8 +44,7 @@ def gemv_kernel(compiler: Compiler, columns: int) -> Compiled:
     return compiled(compiler, f"gemv_{columns}", GEMV, partial(_write, columns=columns))
 
 
-def _write(compiler: Compiler, module: Value, symbol: str, columns: int) -> None:
-    builder = FunctionBuilder(compiler, module, symbol, GEMV)
+def _write(builder: FunctionBuilder, columns: int) -> None:
     a, emit, offset, integer = builder.arguments, builder.emit, builder.offset, builder.integer
     # Even and odd vectors have sums of their own: with one sum, each addition would wait for the last.
     sums = [[builder.vector_variables(2) for _ in range(columns)] for _ in range(ROWS)]
@@ -57,7 +56,7 @@ def _write(compiler: Compiler, module: Value, symbol: str, columns: int) -> None
             builder.clear(half for row_sums in sums for halves in row_sums for half in halves)
             end = builder.plus(start, _PARTIAL_TERMS)
             stop = emit.select(emit.icmp_signed("<", end, a.terms), end, a.terms)
-            with builder.loop(start, stop, terms_multiple(compiler)) as term:
+            with builder.loop(start, stop, terms_multiple(builder.compiler)) as term:
                 for half in range(2):
                     position = builder.plus(term, half * builder.lanes)
                     x = [builder.load(offset(a.x, builder.times(a.terms, i), position)) for i in range(columns)]
@@ -70,7 +69,6 @@ def _write(compiler: Compiler, module: Value, symbol: str, columns: int) -> None
             for column, total in enumerate(row_totals):
                 target = offset(a.out, builder.times(builder.plus(first, row), columns), column)
                 emit.store(builder.horizontal_sum(emit.load(total)), target)
-    builder.finish()
 
 
 def _add_products(

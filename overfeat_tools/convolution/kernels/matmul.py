@@ -24,10 +24,11 @@ column: four multiplications for two loads, so the weights are read at half the 
 Every `group` runs are summed in registers and then added to the output: short sums, for accuracy.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.convolution.kernels.builder import SOURCE, FunctionBuilder, Value
 
 VECTORS = 2
 """Vectors of output channels in a panel; for few channels a panel of one works, at half the speed."""
@@ -86,12 +87,14 @@ def matmul_kernel(compiler: Compiler, width: int) -> Compiled:
 
     It computes many products of one shape: panel number i belongs to product i // panel_count.
     """
-    return compiled(compiler, f"matmul_{width}", MATMUL, partial(_write, vectors=width // compiler.lanes))
+    write = partial(_write, compiler, vectors=width // compiler.lanes)
+    return compiler.function(f"matmul_{width}", MATMUL, SOURCE, write)
 
 
 def complex_matmul_kernel(compiler: Compiler) -> Compiled:
     """Return the kernel for complex products, with panels of a vector of real and one of imaginary parts."""
-    return compiled(compiler, "complex_matmul", MATMUL, partial(_write, vectors=VECTORS, complex_=True))
+    write = partial(_write, compiler, vectors=VECTORS, complex_=True)
+    return compiler.function("complex_matmul", MATMUL, SOURCE, write)
 
 
 def _write(compiler: Compiler, module: Value, symbol: str, vectors: int, *, complex_: bool = False) -> None:
@@ -145,7 +148,8 @@ class _Microkernel:
     """The function, to be written, that multiplies one panel and a fixed number of columns."""
 
     def __init__(self, compiler: Compiler, module: Value, columns: int, vectors: int) -> None:
-        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL, public=False)
+        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL)
+        builder.function.linkage = "internal"
         self._builder, self._arguments = builder, builder.arguments
         self._vectors, self._width = vectors, vectors * compiler.lanes
         self._sums = [builder.vector_variables(vectors) for _ in range(columns)]
@@ -185,9 +189,10 @@ class _Microkernel:
         for term in range(count):
             addresses = [offset(panel, term * self._width + vector * builder.lanes) for vector in range(self._vectors)]
             vectors = [builder.load(address) for address in addresses]
-            for parts, sums in zip(inputs, self._sums, strict=True):
-                x = [builder.broadcast(emit.load(offset(part, term))) for part in parts]
-                self._add_products(x, vectors, sums)
+            for pointers, sums in zip(inputs, self._sums, strict=True):
+                parts = [builder.broadcast(emit.load(offset(pointer, term))) for pointer in pointers]
+                for x, vector, total in self._products(parts, vectors, sums):
+                    emit.store(builder.multiply_add(x, vector, emit.load(total)), total)
         emit.store(offset(panel, count * self._width), weights)
 
     def _prefetch(self, prefetched: Value, terms: int) -> None:
@@ -206,7 +211,7 @@ class _Microkernel:
         for column, sums in enumerate(self._sums):
             for vector, total in enumerate(sums):
                 pointer = self._output(column, vector)
-                before = emit.select(overwrite, builder.zero, builder.load(pointer))
+                before = emit.select(overwrite, builder.constant(0.0), builder.load(pointer))
                 builder.store(emit.fadd(emit.load(total), before), pointer)
 
     def _output(self, column: int, vector: int) -> Value:
@@ -224,14 +229,9 @@ class _Microkernel:
         """Return the pointer to a vector of the outputs that begin at `out`."""
         return self._builder.offset(out, vector * self._builder.lanes)
 
-    def _add_products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> None:
-        """Write the products of an input, given by its parts, with the vectors of a panel."""
-        for vector, total in zip(weights, sums, strict=True):
-            self._add_product(x[0], vector, total)
-
-    def _add_product(self, x: Value, weights: Value, total: Value) -> None:
-        emit = self._builder.emit
-        emit.store(self._builder.multiply_add(x, weights, emit.load(total)), total)
+    def _products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> Iterator[tuple[Value, ...]]:
+        """Give what to multiply, of the parts of an input and the vectors of a panel, and the sums to add that to."""
+        yield from zip(x * len(weights), weights, sums, strict=True)
 
 
 class _ComplexMicrokernel(_Microkernel):
@@ -243,9 +243,8 @@ class _ComplexMicrokernel(_Microkernel):
     def _output_vector(self, out: Value, vector: int) -> Value:
         return self._builder.offset(out, self._builder.times(self._arguments.out_imaginary, vector))
 
-    def _add_products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> None:
+    def _products(self, x: list[Value], weights: list[Value], sums: list[Value]) -> Iterator[tuple[Value, ...]]:
         real, imaginary = x
-        self._add_product(real, weights[0], sums[0])
-        self._add_product(real, weights[1], sums[1])
-        self._add_product(self._builder.emit.fneg(imaginary), weights[1], sums[0])
-        self._add_product(imaginary, weights[0], sums[1])
+        yield from zip((real, real), weights, sums, strict=True)
+        yield self._builder.emit.fneg(imaginary), weights[1], sums[0]
+        yield imaginary, weights[0], sums[1]

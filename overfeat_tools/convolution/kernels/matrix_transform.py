@@ -74,10 +74,9 @@ def _words(matrices: Matrices) -> str:
     return f"{shapes}_{hashlib.sha256(b''.join(matrix.tobytes() for matrix in matrices)).hexdigest()[:16]}"
 
 
-def _write_forward(compiler: Compiler, module: Value, symbol: str, matrices: Matrices) -> None:
+def _write_forward(builder: FunctionBuilder, matrices: Matrices) -> None:
     on_columns, on_rows = matrices
     height, width = len(on_columns), len(on_rows)
-    builder = FunctionBuilder(compiler, module, symbol, FORWARD)
     a, offset = builder.arguments, builder.offset
     with builder.loop(a.tile_start, a.tile_stop) as tile:
         pointers = input_pointers(builder, tile, (height, width))
@@ -89,13 +88,11 @@ def _write_forward(compiler: Compiler, module: Value, symbol: str, matrices: Mat
                 for j, vector in enumerate(_multiply(builder, on_rows, [column[i] for column in columns])):
                     element = builder.times(a.element_stride, i * width + j)
                     builder.store(vector, offset(spectrum, element, channel))
-    builder.finish()
 
 
-def _write_inverse(compiler: Compiler, module: Value, symbol: str, matrices: Matrices, pool_size: int) -> None:
+def _write_inverse(builder: FunctionBuilder, matrices: Matrices, pool_size: int) -> None:
     on_columns, on_rows = matrices
     (out_height, height), (out_width, width) = on_columns.shape, on_rows.shape
-    builder = FunctionBuilder(compiler, module, symbol, INVERSE)
     a, offset, times = builder.arguments, builder.offset, builder.times
     epilogue = builder.epilogue(a.bias, a.threshold, a.keep_mask)
     with builder.loop(a.tile_start, a.tile_stop) as tile:
@@ -112,7 +109,6 @@ def _write_inverse(compiler: Compiler, module: Value, symbol: str, matrices: Mat
                 for j, pointer in enumerate(row_pointers):
                     largest = pooled(builder, rows[i * pool_size : (i + 1) * pool_size], j, pool_size)
                     builder.store(epilogue(largest, channel), offset(pointer, channel))
-    builder.finish()
 
 
 def _multiply(builder: FunctionBuilder, matrix: Matrix, vectors: Sequence[Value]) -> list[Value]:
@@ -125,11 +121,11 @@ def _multiply(builder: FunctionBuilder, matrix: Matrix, vectors: Sequence[Value]
         twin = next((other for other in left if _are_twins(matrix[:, column], matrix[:, other])), None)
         if twin is None:
             inputs.append((vectors[column], matrix[:, column]))
-            continue
-        left.remove(twin)
-        same = np.isclose(matrix[:, column], matrix[:, twin])
-        inputs.append((builder.emit.fadd(vectors[column], vectors[twin]), np.where(same, matrix[:, column], 0.0)))
-        inputs.append((builder.emit.fsub(vectors[column], vectors[twin]), np.where(same, 0.0, matrix[:, column])))
+        else:
+            left.remove(twin)
+            same = np.isclose(matrix[:, column], matrix[:, twin])
+            inputs.append((builder.emit.fadd(vectors[column], vectors[twin]), np.where(same, matrix[:, column], 0.0)))
+            inputs.append((builder.emit.fsub(vectors[column], vectors[twin]), np.where(same, 0.0, matrix[:, column])))
     columns = np.stack([weights for _, weights in inputs], axis=1)
     return _multiply_rows(builder, columns, [vector for vector, _ in inputs])
 
@@ -143,11 +139,11 @@ def _multiply_rows(builder: FunctionBuilder, matrix: Matrix, vectors: Sequence[V
         twin = next((other for other in range(row + 1, len(matrix)) if _are_twins(weights, matrix[other])), None)
         if twin is None:
             results[row] = _weighted_sum(builder, weights, vectors)
-            continue
-        same = np.isclose(weights, matrix[twin])
-        even = _weighted_sum(builder, np.where(same, weights, 0.0), vectors)
-        odd = _weighted_sum(builder, np.where(same, 0.0, weights), vectors)
-        results[row], results[twin] = builder.emit.fadd(even, odd), builder.emit.fsub(even, odd)
+        else:
+            same = np.isclose(weights, matrix[twin])
+            even = _weighted_sum(builder, np.where(same, weights, 0.0), vectors)
+            odd = _weighted_sum(builder, np.where(same, 0.0, weights), vectors)
+            results[row], results[twin] = builder.emit.fadd(even, odd), builder.emit.fsub(even, odd)
     return results
 
 
@@ -160,13 +156,11 @@ def _are_twins(a: Matrix, b: Matrix) -> bool:
 def _weighted_sum(builder: FunctionBuilder, weights: Matrix, vectors: Sequence[Value]) -> Value:
     """Write the sum of weights * vectors."""
     total = None
-    for weight, vector in zip(weights, vectors, strict=True):
-        if abs(weight) <= _ROUNDING:
-            continue
-        if total is None:
-            total = vector if weight == 1.0 else builder.emit.fmul(builder.constant(weight), vector)
-        elif weight == 1.0:
-            total = builder.emit.fadd(total, vector)
+    terms = [term for term in zip(weights, vectors, strict=True) if abs(term[0]) > _ROUNDING]
+    for weight, vector in terms:
+        factor = builder.constant(weight)
+        if weight == 1.0:
+            total = vector if total is None else builder.emit.fadd(total, vector)
         else:
-            total = builder.multiply_add(builder.constant(weight), vector, total)
-    return builder.zero if total is None else total
+            total = builder.emit.fmul(factor, vector) if total is None else builder.multiply_add(factor, vector, total)
+    return builder.constant(0.0) if total is None else total

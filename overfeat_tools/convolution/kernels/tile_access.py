@@ -114,7 +114,8 @@ def _pixel_pointers(
     first = builder.offset(maps, times(times(times(picture, a.height), a.width), a.channels))
 
     def pointer(row: Value, column: Value) -> Value:
-        inside = emit.and_(builder.in_range(row, a.height), builder.in_range(column, a.width))
+        # Without signs, so that what is below 0 is beyond the end, too.
+        inside = emit.and_(emit.icmp_unsigned("<", row, a.height), emit.icmp_unsigned("<", column, a.width))
         pixel = times(plus(times(row, a.width), column), a.channels)
         return emit.select(inside, builder.offset(first, pixel), outside)
 
