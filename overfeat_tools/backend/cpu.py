@@ -11,10 +11,11 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray
@@ -50,7 +51,9 @@ class CpuBackend:
         self._pool = ThreadPool(threads or machine.processors())
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
-        self._blas: Any = None
+        # Made before there is a reader thread: it asks the loader for its libraries, under the loader's lock, and is
+        # called back in Python.  A thread that imports a library has Python's lock and waits for the loader's: for ever.
+        self._blas = ThreadpoolController()
         self._blas_is_held = False
         self._local = threading.local()
         self._compiling = compiling
@@ -146,10 +149,6 @@ class CpuBackend:
         if self._blas_is_held:
             yield
             return
-        if self._blas is None:
-            from threadpoolctl import ThreadpoolController
-
-            self._blas = ThreadpoolController()
         self._blas_is_held = True
         try:
             with self._blas.limit(limits=1, user_api="blas"):
