@@ -52,7 +52,7 @@ class CpuBackend:
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
         # Made before there is a reader thread: it asks the loader for its libraries, under the loader's lock, and is
-        # called back in Python.  A thread that imports a library has Python's lock and waits for the loader's: for ever.
+        # called back in Python.  A thread that is importing a library has Python's lock, and waits for the loader's.
         self._blas = ThreadpoolController()
         self._blas_is_held = False
         self._local = threading.local()
