@@ -106,7 +106,7 @@ def environment() -> dict[str, str]:
 
 def command(name: str, *arguments: object) -> list[str]:
     """Give the command line of one of ours, without the launcher's shell."""
-    return [sys.executable, "-m", f"overfeat_tools.commands.{name}", *map(str, arguments)]
+    return [sys.executable, "-m", "overfeat_tools", name, *map(str, arguments)]
 
 
 @dataclass(frozen=True)

@@ -45,3 +45,9 @@ class DownloadError(OverfeatError):
 
 class BackendError(OverfeatError):
     """The device asked for is missing or failed."""
+
+
+def reason(error: Exception) -> str:
+    """Say on one line, to be put into a message, what an error of Python or a library means."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return text[:1].lower() + text[1:]

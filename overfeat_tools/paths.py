@@ -3,18 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
+
 
 def data_folder() -> Path | None:
     """Give the user's data folder, `$XDG_DATA_HOME/overfeat` on Linux; None if there is no home folder."""
-    import platformdirs
-
     return _absolute(platformdirs.user_data_path, "overfeat")
 
 
 def cache_folder(name: str = "overfeat") -> Path | None:
     """Give the folder for what can be made again, `$XDG_CACHE_HOME/overfeat` on Linux; None if there is no home."""
-    import platformdirs
-
     return _absolute(platformdirs.user_cache_path, name)
 
 

@@ -17,7 +17,7 @@ from overfeat_tools.backend.compiler import open_compiler
 from overfeat_tools.errors import BackendError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TOPOLOGIES
-from tests import synthetic_weights
+from tests import loopback, synthetic_weights
 
 # A shell starts what it puts in the background with SIGINT ignored, and processes pass that on; the
 # programs under test must be able to get it.
@@ -113,6 +113,7 @@ def download_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what lies between a download test and its loopback server and temporary folder."""
     monkeypatch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here, and it takes long on a busy disk
     monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)  # so does this, for each client
+    loopback.be_impatient(monkeypatch.setattr)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -18,14 +18,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 from overfeat_tools.commands import download
-from overfeat_tools.download import installation, sources
+from overfeat_tools.download import sources
 from overfeat_tools.download.sources import WeightFile
-from tests.loopback import FILES, IMPATIENT, installed, listing, remains
+from tests.loopback import FILES, be_impatient, installed, listing, remains
 
 _KNOWN = sources.published_files
-_INSTALLATION = installation.Installation
 
 
 def _known(networks: Sequence[str] | None) -> list[WeightFile]:
@@ -35,7 +35,7 @@ def _known(networks: Sequence[str] | None) -> list[WeightFile]:
 
 def _command() -> None:
     sources.published_files = _known
-    installation.Installation = functools.partial(_INSTALLATION, policy=IMPATIENT)  # type: ignore[assignment, misc]
+    be_impatient()
     if limit := os.environ.get("DRIVER_LARGEST_FILE"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     if user := os.environ.get("DRIVER_USER"):
@@ -44,19 +44,18 @@ def _command() -> None:
 
 
 def _load() -> None:
-    """Load what the command loads when it is needed, by a run without output; another user may not read libraries."""
-    for name in ("rich.progress", "overfeat_tools.download.fetch"):
+    """Load what the command loads when it is needed."""
+    for name in ("overfeat_tools.download.installation", "rich.console", "rich.progress"):
         importlib.import_module(name)
-    kept = [os.dup(descriptor) for descriptor in (1, 2)]
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    arguments, sys.argv[1:] = sys.argv[1:], ["--list", "-d", "/nowhere"]
-    with contextlib.suppress(SystemExit):
-        _command()
+    out, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)  # the command closes it
+    sys.argv[1:], arguments = ["--list", "-d", "/nowhere"], sys.argv[1:]
+    with mock.patch("overfeat_tools.cli.started"), contextlib.suppress(SystemExit):  # which takes standard error
+        download.main()
     sys.argv[1:] = arguments
-    sys.stderr.close()
-    for descriptor, copy in zip((1, 2), kept, strict=True):
-        os.dup2(copy, descriptor)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    os.dup2(out, 1)
+    os.close(out)
+    os.close(null)
 
 
 def _forked(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -> int:

@@ -22,7 +22,7 @@ from typing import Self
 
 import numpy as np
 
-from overfeat_tools.download.fetch import RetryPolicy
+from overfeat_tools.download import fetch
 from overfeat_tools.download.folder import locked
 from overfeat_tools.download.installation import Installation
 from overfeat_tools.download.manifest import read_manifest
@@ -32,8 +32,13 @@ from overfeat_tools.download.sources import Source, WeightFile
 FAST = WeightFile("fast", "net_weight_0", [(32, 16, 9, 9), (64, 32, 3, 3)])
 ACCURATE = WeightFile("accurate", "net_weight_1", [(40, 16, 8, 8), (64, 40, 3, 3)])
 FILES = (FAST, ACCURATE)
-IMPATIENT = RetryPolicy(attempts=4, progress_bytes=1, first_wait_seconds=0.0, read_timeout_seconds=20.0)
 _BLOCK = 16 << 10
+
+
+def be_impatient(setattr_: Callable[[object, str, object], None] = setattr) -> None:
+    """Let of-download give up soon."""
+    for name, value in {"ATTEMPTS": 4, "PROGRESS_BYTES": 1, "FIRST_WAIT_SECONDS": 0.0}.items():
+        setattr_(fetch, name, value)
 
 
 @functools.cache
@@ -216,14 +221,13 @@ def in_turn(*routes: Route) -> Route:
 
 
 def get(
-    folder: Path, *places: str, files: Sequence[WeightFile] = FILES, pins: frozenset[str] = frozenset(),
-    policy: RetryPolicy = IMPATIENT,
-) -> list[str]:  # fmt: skip
+    folder: Path, *places: str, files: Sequence[WeightFile] = FILES, pins: frozenset[str] = frozenset()
+) -> list[str]:
     """Run a download in this process; give the lines it logged."""
     logged: list[str] = []
     report = Reporter(logged.append)
     with locked(folder, report.log) as unfinished:
-        run = Installation(folder, unfinished, read_manifest(folder), pins, report, policy)
+        run = Installation(folder, unfinished, read_manifest(folder), pins, report)
         if wanted := run.missing(files):
             run.obtain([Source(place, "a test") for place in places], wanted)
     return logged

@@ -383,7 +383,7 @@ def run(*arguments: str, options: tuple[str, ...] = (), python_path: Path | None
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OVERFEAT")}
     path = os.pathsep.join(map(str, filter(None, [python_path, ROOT, os.environ.get("PYTHONPATH")])))
     done = subprocess.run(
-        [sys.executable, *options, "-m", "overfeat_tools.commands.classify", *arguments], text=True, check=False,
+        [sys.executable, *options, "-m", "overfeat_tools", "classify", *arguments], text=True, check=False,
         env={**environment, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, capture_output=True,
         timeout=PATIENCE_SECONDS,
     )  # fmt: skip

@@ -16,6 +16,7 @@ import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
 from overfeat_tools.backend.cuda import CudaBackend, DftPlan, open_cuda
+from overfeat_tools.cli import NetworkOptions
 from overfeat_tools.commands.run import Run
 from overfeat_tools.convolution import RATES, Convolution
 from overfeat_tools.convolution.planner import list_algorithms
@@ -223,8 +224,9 @@ def test_a_stream_goes_on_with_smaller_batches(
     card._most = 1 << 20  # noqa: SLF001
     answers: list[tuple[int, Array]] = []
     run = Run(
-        network, TINY.last_layer, lambda pixels: pixels, lambda item, values: answers.append((item.number, values)),
-        lambda item, error: pytest.fail(f"{item.place}: {error}"), most_pictures=8,
+        "test", NetworkOptions(batch=8), network, TINY.last_layer, lambda pixels: pixels,
+        lambda item, values: answers.append((item.number, values)),
+        lambda item, error: pytest.fail(f"{item.place}: {error}"),
     )  # fmt: skip
     assert run.over([str(path)]) == 0
     assert [number for number, _ in answers] == list(range(1, 21))

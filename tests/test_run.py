@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend
+from overfeat_tools.cli import NetworkOptions
 from overfeat_tools.commands import run
 from overfeat_tools.commands.run import Run, check_memory, memory_for_packed_weights
 from overfeat_tools.errors import MemoryShortageError, UsageError
@@ -28,7 +29,7 @@ def needed_bytes(pictures: int, height: int, width: int, _: int) -> int:
 class Loop:
     """A run of a network that gives its input back, and what came of it."""
 
-    def __init__(self, fail: Callable[[np.ndarray], None] = lambda _: None, **options: bool) -> None:  # type: ignore[type-arg]
+    def __init__(self, fail: Callable[[np.ndarray], None] = lambda _: None, **options: int) -> None:  # type: ignore[type-arg]
         self.answers: list[tuple[int, float]] = []
         self.errors: list[tuple[int, str]] = []
 
@@ -39,10 +40,9 @@ class Loop:
 
         network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1), needed_bytes=needed_bytes)
         self.run = Run(
-            network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
+            "test", NetworkOptions(**options), network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
             lambda one, values: self.answers.append((one.number, float(values.flat[0]))),
             lambda one, error: self.errors.append((one.number, str(error))),
-            **options,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
@@ -81,15 +81,14 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(
 
     if how == "estimated":
         monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: needed_bytes(2, 100, 100, 0))
-    loop = Loop(fail)
-    loop.run.most_pictures = 10**5
+    loop = Loop(fail, batch=10**5)
     assert loop.run.over(many) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 41))
 
 
 def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
     """On a device that computes by itself: two batches are under way at most, answers keep their order."""
-    loop = Loop()
+    loop = Loop(batch=3)
     under_way, most = 0, 0
 
     def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
@@ -108,7 +107,6 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
     backend.ahead = 1
     network = SimpleNamespace(topology=TINY, begin=begin, backend=backend, needed_bytes=needed_bytes)
     loop.run.network = network  # type: ignore[assignment]
-    loop.run.most_pictures = 3
     assert loop.run.over([*many, *many]) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 81))
     assert under_way == 0

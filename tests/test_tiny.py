@@ -26,7 +26,7 @@ CLASSES = [item.name for item in read_classes(TINY.class_file)]
 
 def classify(pictures: bytes, *files: str) -> list[str]:
     """Give the best class of each picture, as the program prints it."""
-    command = [sys.executable, "-m", "overfeat_tools.commands.classify", "--net", "tiny", "-n", "1", *files]
+    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "-n", "1", *files]
     done = subprocess.run(command, input=pictures, capture_output=True, check=True, timeout=300)
     return [line.rpartition(" ")[0] for line in done.stdout.decode().splitlines()]
 
@@ -72,7 +72,7 @@ def test_samples() -> None:
 
 def test_missing_weights_of_another_network_name_both_ways(tmp_path: Path) -> None:
     """Never a silent fall back to tiny."""
-    command = [sys.executable, "-m", "overfeat_tools.commands.classify", "-d", str(tmp_path)]
+    command = [sys.executable, "-m", "overfeat_tools", "classify", "-d", str(tmp_path)]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 4
     assert done.stdout == ""

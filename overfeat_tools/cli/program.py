@@ -86,6 +86,7 @@ def _parser(name: str, command: Callable[[Options], int], options: type[Options]
 
 
 def _run(name: str, command: Callable[[Options], int], options: type[Options]) -> int:
+    failure: OverfeatError
     try:
         parse = _parser(name, command, options)
         with contextlib.redirect_stdout(io.StringIO()) as shown:
@@ -101,21 +102,20 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         return error.exit_status
     except typer.TyperException as error:
         message = " ".join(error.format_message().replace("Value error, ", "").split())
-        say(name, f"{message[:1].lower()}{message[1:].rstrip('.')}; see {name} -h")
-        return UsageError.exit_status
+        failure = UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {name} -h")
     except MemoryError:
-        say(name, "not enough memory")
-        return OverfeatError.exit_status
+        failure = OverfeatError("not enough memory")
     except ImportError as error:
         cause: BaseException = error
         while isinstance(cause.__context__, ImportError):
             cause = cause.__context__
-        say(name, f"a library can't be loaded: {cause}")
-        return OverfeatError.exit_status
+        failure = OverfeatError(f"a library can't be loaded: {cause}")
     except OverfeatError as error:
-        say(name, str(error))
-        return error.exit_status
-    return status
+        failure = error
+    else:
+        return status
+    say(name, str(failure))
+    return failure.exit_status
 
 
 def _die_of(number: signal.Signals) -> NoReturn:

@@ -1,9 +1,11 @@
 """of-classify: the most probable classes of each picture."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from overfeat_tools import cli
+from overfeat_tools.errors import ImageError
 
 
 @dataclass(eq=False, repr=False)
@@ -102,7 +104,8 @@ def classify(options: Options) -> int:
     network = run.open_network(options)
     topology = network.topology
     classes = read_classes(topology.class_file)
-    prepare = preparation.to_one_answer(topology, options.size, exact=options.exact)
+    side = preparation.chosen_side(topology, options.size)
+    prepare = partial(preparation.to_one_answer, topology=topology, side=side)
 
     def answer(item: Item, values: FloatArray) -> None:
         best = ranking.rank(values[0, 0], classes, options.count)
@@ -114,14 +117,13 @@ def classify(options: Options) -> int:
             case "json":
                 cli.write(ranking.ranking_json(best, item.number, item.file, item.warning))
 
-    def fail(item: Item, message: str) -> None:
+    def fail(item: Item, error: ImageError) -> None:
         if options.form == "json":
-            cli.write(ranking.error_json(message, item.number, item.file))
+            cli.write(ranking.picture_json(item.number, item.file, error=str(error)))
 
-    return run.run("of-classify", options, files, network, topology.last_layer, prepare, answer, fail)
+    decode_side = None if options.exact else side
+    this = run.Run("of-classify", options, network, topology.last_layer, prepare, answer, fail, decode_side)
+    return this.carry_out(files)
 
 
 main = cli.program("of-classify", classify, Options)
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """of-download: get the weights, check and install them."""
 
 import functools
+import re
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,7 @@ from overfeat_tools import cli
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from overfeat_tools.download.manifest import Record
-    from overfeat_tools.download.sources import Source, WeightFile
+    from overfeat_tools.download.sources import WeightFile
 
 PROGRAM = "of-download"
 LICENCE = (
@@ -20,7 +19,6 @@ LICENCE = (
     "research and evaluation only; not to be passed on or modified; without any warranty. "
     "By downloading them you accept their licence, https://github.com/sermanet/OverFeat/blob/master/LICENSE"
 )
-_SHA256_DIGITS = 64
 
 
 @dataclass(eq=False, repr=False)
@@ -129,6 +127,11 @@ class Options:
     ] = None  # fmt: skip
     version: cli.Version = False
 
+    @property
+    def pins(self) -> frozenset[str]:
+        """The sums of which a file must have one, if there are any."""
+        return frozenset(each.lower() for each in self.sums or ())
+
 
 def download(options: Options) -> int:
     """Get the weights of the networks, check and install them.
@@ -136,107 +139,85 @@ def download(options: Options) -> int:
     What is installed already is checked. A download that was cut off is resumed.
     """
     cli.started()
-    pins = _pins(options.sums)
+    for each in options.sums or ():
+        if not re.fullmatch("[0-9a-fA-F]{64}", each):
+            raise UsageError(f"--sha256 {each}: 64 hexadecimal digits expected")
     given = options.source is not None
-    if (options.listed and (options.verify or given or pins)) or (options.verify and given):
+    if (options.listed and (options.verify or given or options.sums)) or (options.verify and given):
         raise UsageError("--list, --verify and --from don't go together")
-    from overfeat_tools.download import manifest, sources
+    from overfeat_tools.download.sources import published_files
     from overfeat_tools.networks.weights import weights_folder
 
-    place = weights_folder(options.folder)
-    files = sources.published_files(options.networks)
-    if options.listed:
-        return _list(place, files, manifest.read_manifest(place))
-    if options.verify:
-        return _verify(place, files, manifest.read_manifest(place), pins, named=bool(options.networks))
-    return _get(place, files, pins, sources.chosen_sources(options.source), yes=options.yes, quiet=options.quiet)
+    work = _list if options.listed else _verify if options.verify else _get
+    return work(options, weights_folder(options.folder), published_files(options.networks))
 
 
-def _pins(sums: Sequence[str] | None) -> frozenset[str]:
-    for each in sums or ():
-        if len(each) != _SHA256_DIGITS or set(each.lower()) - set("0123456789abcdef"):
-            raise UsageError(f"--sha256 {each}: {_SHA256_DIGITS} hexadecimal digits expected")
-    return frozenset(each.lower() for each in sums or ())
+def _get(options: Options, place: Path, files: "list[WeightFile]") -> int:
+    from overfeat_tools.download import folder, installation, manifest, progress, sources
 
-
-def _get(
-    place: Path, files: "Sequence[WeightFile]", pins: frozenset[str], sources: "Sequence[Source]", *, yes: bool,
-    quiet: bool,
-) -> int:  # fmt: skip
-    from overfeat_tools.download import folder, installation, manifest, progress
-
-    report = (
-        progress.Reporter(lambda _: None)
-        if quiet
-        else progress.Reporter(_say, sys.stderr is not None and sys.stderr.isatty())
-    )
+    bars = sys.stderr is not None and sys.stderr.isatty()
+    report = progress.Reporter(lambda _: None) if options.quiet else progress.Reporter(_say, bars)
+    chosen = sources.chosen_sources(options.source)
     try:
         with folder.locked(place, report.log) as unfinished:
-            run = installation.Installation(place, unfinished, manifest.read_manifest(place), pins, report)
+            records = manifest.read_manifest(place)
+            run = installation.Installation(place, unfinished, records, options.pins, report)
             if wanted := run.missing(files):
-                if any(each.is_url for each in sources):
-                    _accept_licence(yes=yes)
-                run.obtain(sources, wanted)
+                if any(each.is_url for each in chosen):
+                    _say(LICENCE)
+                    if not (options.yes or cli.agreed("Download the weights?")):
+                        raise OverfeatError("nothing is downloaded")
+                run.obtain(chosen, wanted)
     except KeyboardInterrupt:
         report.log("stopped; run this again to resume")
         raise
     return 0
 
 
-def _accept_licence(*, yes: bool) -> None:
-    _say(LICENCE)
-    if not (yes or cli.agreed("Download the weights?")):
-        raise OverfeatError("nothing is downloaded")
-
-
-def _verify(
-    place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]", pins: frozenset[str], *, named: bool
-) -> int:
+def _verify(options: Options, place: Path, files: "list[WeightFile]") -> int:
     """Check what is installed, or what was named; print a line on stdout for each file that is intact."""
+    from overfeat_tools.download.manifest import read_manifest
     from overfeat_tools.download.verification import check
 
-    chosen = [file for file in files if named or file.name in records or (place / file.name).exists()]
+    records = read_manifest(place)
+    chosen = [file for file in files if options.networks or file.name in records or (place / file.name).exists()]
     if not chosen:
         raise WeightsError(f"{place}: no weights here; get them with `{PROGRAM}`, or name their folder with -d")
     status = 0
     for file in chosen:
         try:
-            digest = check(place / file.name, file, records, pins)
+            digest = check(place / file.name, file, records, options.pins)
         except WeightsError as error:
             _say(str(error))
             status = error.exit_status
         else:
             known = "" if file.name in records else ", not recorded yet"
-            _print(f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n")
+            line = f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n"
+            cli.write(line.encode(errors="surrogateescape"))
     return status
 
 
-def _list(place: Path, files: "Sequence[WeightFile]", records: "Mapping[str, Record]") -> int:
+def _list(_: Options, place: Path, files: "list[WeightFile]") -> int:
     """Print what is installed, and where weights can be had."""
+    from overfeat_tools.download.manifest import read_manifest
     from overfeat_tools.download.sources import chosen_sources
     from overfeat_tools.results.table import table
 
-    rows = [("network", "file", "bytes", "sha256", "installed")]
+    records = read_manifest(place)
+    rows: list[tuple[object, ...]] = [("network", "file", "bytes", "sha256", "installed")]
     for file in files:
         path, record = place / file.name, records.get(file.name)
+        found: tuple[object, ...] = ("-", "-", "no")
         if path.is_file():
-            size, digest = path.stat().st_size, record.sha256 if record else "-"
+            size = path.stat().st_size
             state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
             wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
-            rows.append((file.network, str(path), str(size), digest, state + wrong))
-        else:
-            rows.append((file.network, str(path), "-", "-", "no"))
+            found = (size, record.sha256 if record else "-", state + wrong)
+        rows.append((file.network, path, *found))
     sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
-    _print(f"{table(rows)}\n{table(sources)}")
+    cli.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
     return 0
-
-
-def _print(text: str) -> None:
-    cli.write(text.encode(errors="surrogateescape"))
 
 
 _say = functools.partial(cli.say, PROGRAM)
 main = cli.program(PROGRAM, download, Options)
-
-if __name__ == "__main__":
-    main()

@@ -28,6 +28,3 @@ def features(options: Options) -> int:
 
 
 main = cli.program("of-features", features, Options)
-
-if __name__ == "__main__":
-    main()

@@ -106,6 +106,3 @@ def _list(options: Options) -> int:
 
 
 main = cli.program("of-layer", layer, Options)
-
-if __name__ == "__main__":
-    main()

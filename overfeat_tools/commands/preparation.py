@@ -1,8 +1,5 @@
 """How pictures are brought to what a network takes, or refused."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from overfeat_tools import cli
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError
@@ -10,65 +7,39 @@ from overfeat_tools.networks.topology import Topology
 from overfeat_tools.pictures import centre_square, fit
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """How pictures are brought to what a network takes.
-
-    `apply` turns pixels (H, W, 3) into such, or raises ImageError; `decode_side` is the side that it scales to, where
-    large files may be decoded at a reduced size.
-    """
-
-    apply: Callable[[Array], Array]
-    decode_side: int | None = None
+def as_it_is(pixels: Array, least_side: int) -> Array:
+    """Take a picture as it is, if it is large enough."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < least_side:
+        raise ImageError(f"{width}x{height} is smaller than {least_side}x{least_side}")
+    return pixels
 
 
-def as_they_are(least_side: int) -> Preparation:
-    """Take pictures as they are, if they are large enough."""
-
-    def check(pixels: Array) -> Array:
-        height, width = pixels.shape[:2]
-        if min(height, width) < least_side:
-            raise ImageError(f"{width}x{height} is smaller than {least_side}x{least_side}")
-        return pixels
-
-    return Preparation(check)
-
-
-def to_one_answer(topology: Topology, size: str | None, *, exact: bool) -> Preparation:
-    """Bring pictures to a size that gives one place in the last map.
-
-    Parameters
-    ----------
-    topology : Topology
-        The network.
-    size : str, optional
-        `none` or a number, as the option `--size` has it.
-    exact : bool
-        Decode files whole, however large.
+def chosen_side(topology: Topology, size: str | None) -> int | None:
+    """Read the option `--size`: the side that pictures are scaled to, or None if they are only cut.
 
     Raises
     ------
     UsageError
-        The size is no number, or gives more or less than one place.
+        It is no number, or gives more or less than one place in the last map.
     """
     if size == "none":
-        return Preparation(lambda pixels: _cut(pixels, topology))
+        return None
     side = topology.input_size if size is None else cli.whole_number(size, f"--size {size}: a number of pixels or none")
     if reason := _not_one_answer(topology, side):
         raise UsageError(f"--size {side}: {side}x{side} {reason}")
+    return side
 
-    def scale(pixels: Array) -> Array:
+
+def to_one_answer(pixels: Array, topology: Topology, side: int | None) -> Array:
+    """Bring a picture to a size that gives one place in the last map: scale its shorter side and cut, or only cut."""
+    height, width = pixels.shape[:2]
+    if side is not None:
         if not pixels.size:
-            raise ImageError("{1}x{0} has no pixels".format(*pixels.shape))
+            raise ImageError(f"{width}x{height} has no pixels")
         return fit(pixels, side)
-
-    return Preparation(scale, None if exact else side)
-
-
-def _cut(pixels: Array, topology: Topology) -> Array:
     square = centre_square(pixels)
     if reason := _not_one_answer(topology, len(square)):
-        height, width = pixels.shape[:2]
         raise ImageError(f"{width}x{height} {reason}")
     return square
 

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
-from overfeat_tools.commands.preparation import Preparation, as_they_are
+from overfeat_tools.commands.preparation import as_it_is
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
 from overfeat_tools.networks.tables import describe_plans
@@ -66,20 +67,20 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
 
 @dataclass
 class Run:
-    """One run of a network over pictures: batches in, answers out, failures counted.
+    """One run of a program's network over pictures: batches in, answers out, failures counted.
 
     `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; it is called in the reader's
     thread.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
-    result, `report` a picture's error.
+    result on standard output; `fail` prints its error there, if errors belong there.
     """
 
+    program: str
+    options: cli.NetworkOptions
     network: Network
     last: int
     prepare: Callable[[Array], Array]
     answer: Callable[[Item, FloatArray], None]
-    report: Callable[[Item, ImageError], None]
-    most_pictures: int = 64
-    strict: bool = False
+    fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
     start: float = field(default_factory=perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -87,11 +88,23 @@ class Run:
     failed: int = 0
     batches: int = 0
 
+    def carry_out(self, files: Sequence[str]) -> int:
+        """Answer every picture of the files and, with -v, tell of the run; return the exit status."""
+        cli.started()
+        try:
+            status = self.over(files)
+            self.network.ledger.close()
+            return status
+        finally:
+            if self.options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):
+                for line in self.summary():
+                    cli.say(self.program, line)
+
     def over(self, files: Sequence[str]) -> int:
         """Answer every picture of the files, in order; return the exit status."""
         side = self.network.topology.input_size
         items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
-        batches = Batches(map(self._judged, items), self.most_pictures, self.most_pictures * side * side)
+        batches = Batches(map(self._judged, items), self.options.batch, self.options.batch * side * side)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:
@@ -100,14 +113,14 @@ class Run:
                 while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
                     for item, result in begun.popleft()():
                         self._pass_on(item, result)
-                        if self.strict and self.failed:
+                        if self.options.strict and self.failed:
                             return ImageError.exit_status
         finally:
             batches.stop()
         return ImageError.exit_status if self.failed else 0
 
     def _judged(self, item: Item) -> Item:
-        return item.failed(ImageError(item.warning)) if self.strict and item.warning else item
+        return item.failed(ImageError(item.warning)) if self.options.strict and item.warning else item
 
     def _begin(self, batch: list[Item]) -> Callable[[], Results]:
         """Begin to compute a batch; give a function that gives its results."""
@@ -138,18 +151,19 @@ class Run:
         height, width = stack[0].shape[:2]
         check_memory(self.network, self.last, len(batch), height, width)
         with contextlib.suppress(MemoryError):
-            pictures = np.stack(stack)
-            return self.network.begin(pictures, self.last)
+            return self.network.begin(np.stack(stack), self.last)
         # Not raised from the other one, which holds what the run had taken.
         raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
         if isinstance(result, ImageError):
             self.failed += 1
-            self.report(item, result)
+            self.fail(item, result)
         else:
             self.answered += 1
             self._timed("write", lambda: self.answer(item, result))
+        if trouble := result if isinstance(result, ImageError) else item.warning:
+            cli.say(self.program, f"{item.place}: {trouble}")
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = perf_counter()
@@ -174,36 +188,6 @@ class Run:
         return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])
 
 
-def run(
-    program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int,
-    preparation: Preparation, answer: Callable[[Item, FloatArray], None], fail: Callable[[Item, str], None],
-) -> int:  # fmt: skip
-    """Answer every picture; tell of bad ones on stderr, and with -v of the run; return the status."""
-
-    def report(item: Item, error: ImageError) -> None:
-        fail(item, str(error))
-        cli.say(program, f"{item.place}: {error}")
-
-    def answer_and_warn(item: Item, values: FloatArray) -> None:
-        answer(item, values)
-        if item.warning:
-            cli.say(program, f"{item.place}: {item.warning}")
-
-    this = Run(
-        network, last, preparation.apply, answer_and_warn, report, most_pictures=options.batch, strict=options.strict,
-        decode_side=preparation.decode_side,
-    )  # fmt: skip
-    cli.started()
-    try:
-        status = this.over(files)
-        network.ledger.close()
-        return status
-    finally:
-        if options.verbose and sys.exc_info()[0] in (None, KeyboardInterrupt):
-            for line in this.summary():
-                cli.say(program, line)
-
-
 def print_maps(
     program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int, form: str
 ) -> int:
@@ -214,5 +198,5 @@ def print_maps(
         for chunk in chunks(values.transpose(2, 0, 1)):
             cli.write(chunk)
 
-    preparation = as_they_are(network.topology.least_side(last))
-    return run(program, options, files, network, last, preparation, answer, lambda _item, _message: None)
+    prepare = partial(as_it_is, least_side=network.topology.least_side(last))
+    return Run(program, options, network, last, prepare, answer, lambda _item, _error: None).carry_out(files)

@@ -4,7 +4,6 @@ Nothing is extracted to a path, or as a kind of file, that the archive names: a 
 component of its name and by its size, which must be that of a weight file, and only its content is used.
 """
 
-import functools
 import gzip
 import io
 import os
@@ -16,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from overfeat_tools.download.sources import WeightFile
-from overfeat_tools.errors import WeightsError
+from overfeat_tools.download.folder import NEW
+from overfeat_tools.download.sources import WeightFile, file_of_size
+from overfeat_tools.errors import WeightsError, reason
 
-_HEAD_BYTES = 512
 _CHUNK_BYTES = 1 << 20
 _MOST_HEADER_BYTES = 1 << 20  # of all headers of a tar together, or of the directory of a zip
 _MARKS = {"gzip": (0, b"\x1f\x8b"), "zip": (0, b"PK"), "tar": (257, b"ustar")}
@@ -28,7 +27,7 @@ _BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error, EOFError, ValueError,
     ArithmeticError, LookupError, RuntimeError,
 )  # fmt: skip
-_Member = tuple[str, int, Callable[[], IO[bytes]]]  # its name, its size, and a function that opens it
+_Members = Iterator[tuple[WeightFile, IO[bytes]]]
 
 
 def kind_of(head: bytes) -> str:
@@ -36,72 +35,84 @@ def kind_of(head: bytes) -> str:
     return next((kind for kind, (at, mark) in _MARKS.items() if head[at : at + len(mark)] == mark), "")
 
 
-def file_of_size(size: int | None, files: Sequence[WeightFile]) -> WeightFile | None:
-    """Give the weight file that has this size, if one has."""
-    return next((file for file in files if file.size == size), None)
+def unpack(path: Path, files: Sequence[WeightFile], folder: Path, advance: Callable[[int], None]) -> dict[str, Path]:
+    """Unpack weight files from an archive, or copy a bare one, which is known by its size.
 
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    files : sequence of WeightFile
+        Those that are wanted.
+    folder : Path
+        Where to unpack them; they get the suffix `.new`.
+    advance : callable
+        Called with the number of bytes just written.
 
-def read_archive(path: Path, files: Sequence[WeightFile]) -> Iterator[tuple[WeightFile, bytes]]:
-    """Give the content of weight files, in chunks, from an archive or from a bare file, known by its size.
-
-    When this ends, all that it gave was intact as far as the archive's own checksums can tell.
+    Returns
+    -------
+    dict
+        What was found, by name; it is intact as far as the archive's own checksums can tell.
 
     Raises
     ------
     WeightsError
-        It is broken, or neither of them.
+        It is broken, or neither an archive nor a weight file.
     """
-    wanted = {file.name: file for file in files}
+    unpacked = {}
     try:
         with path.open("rb") as content:
-            for name, size, open_member in _members(content, files):
-                file = wanted.pop(name.replace("\\", "/").rpartition("/")[2], None)
-                if file and size != file.size:
-                    raise WeightsError(f"{file.name} in it has {size} bytes, {file.size} expected")
-                if file:
-                    member = open_member()
-                    yield from ((file, chunk) for chunk in iter(lambda: member.read(_CHUNK_BYTES), b""))  # noqa: B023
+            for file, member in _members(content, {file.name: file for file in files}):
+                unpacked[file.name] = folder / f"{file.name}{NEW}"
+                with unpacked[file.name].open("wb") as out:
+                    while chunk := member.read(_CHUNK_BYTES):
+                        out.write(chunk)
+                        advance(len(chunk))
     except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(f"broken archive: {reason[:1].lower()}{reason[1:]}") from error
+        raise WeightsError(f"broken archive: {reason(error)}") from error
+    return unpacked
 
 
-def _members(content: io.BufferedReader, files: Sequence[WeightFile]) -> Iterator[_Member]:
-    size = os.fstat(content.fileno()).st_size
-    kind = kind_of(content.peek(_HEAD_BYTES))
+def _members(content: io.BufferedReader, wanted: dict[str, WeightFile]) -> _Members:
+    size, kind, files = os.fstat(content.fileno()).st_size, kind_of(content.peek()), list(wanted.values())
     if file := file_of_size(size, files):
-        yield file.name, size, lambda: content
+        yield file, content
     elif kind == "zip":
-        yield from _zip_members(content, size)
+        yield from _zip_members(content, size, wanted)
     elif kind:
-        yield from _tar_members(content if kind == "tar" else cast("IO[bytes]", gzip.GzipFile(fileobj=content)))
+        tar = content if kind == "tar" else cast("IO[bytes]", gzip.GzipFile(fileobj=content))
+        yield from _tar_members(tar, wanted)
     else:
         sizes = " or ".join(f"{file.size} bytes ({file.name})" for file in files)
         raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: that has {sizes}, this has {size}")
 
 
-def _tar_members(content: IO[bytes]) -> Iterator[_Member]:
+def _tar_members(content: IO[bytes], wanted: dict[str, WeightFile]) -> _Members:
     stream = _Bounded(content)
     tar = tarfile.TarFile(fileobj=cast("IO[bytes]", stream))
-
-    def open_member(member: tarfile.TarInfo) -> IO[bytes]:
-        stream.budget += member.size
-        return tar.extractfile(member) or content
-
     for member in tar:
-        if member.isreg() and not member.issparse():
-            yield member.name, member.size, functools.partial(open_member, member)
+        if member.isreg() and not member.issparse() and (file := _take(wanted, member.name, member.size)):
+            stream.budget += file.size
+            yield file, cast("IO[bytes]", tar.extractfile(member))
     while content.read(_CHUNK_BYTES):  # gzip's checksum is at the end
         pass
 
 
-def _zip_members(content: IO[bytes], size: int) -> Iterator[_Member]:
+def _zip_members(content: IO[bytes], size: int, wanted: dict[str, WeightFile]) -> _Members:
     stream = _Bounded(content)
     with zipfile.ZipFile(stream) as archive:
         stream.budget = size + _MOST_HEADER_BYTES
         for member in archive.infolist():
-            if member.compress_type in _BOUNDED_METHODS:
-                yield member.filename, member.file_size, functools.partial(archive.open, member)
+            if member.compress_type in _BOUNDED_METHODS and (file := _take(wanted, member.filename, member.file_size)):
+                yield file, archive.open(member)
+
+
+def _take(wanted: dict[str, WeightFile], name: str, size: int) -> WeightFile | None:
+    """Take the file that a member is out of those wanted: where there are two of a name, the first counts."""
+    file = wanted.pop(name.replace("\\", "/").rpartition("/")[2], None)
+    if file and size != file.size:
+        raise WeightsError(f"{file.name} in it has {size} bytes, {file.size} expected")
+    return file
 
 
 class _Bounded:

@@ -4,6 +4,7 @@ A part that is here already is resumed if the server says that the file is still
 bytes of the part come again.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,43 +13,35 @@ from pathlib import Path
 import tenacity
 
 from overfeat_tools.download import transport
-from overfeat_tools.download.archive import file_of_size, kind_of
+from overfeat_tools.download.archive import kind_of
 from overfeat_tools.download.folder import require_space
 from overfeat_tools.download.progress import Reporter
-from overfeat_tools.download.sources import WeightFile
+from overfeat_tools.download.sources import WeightFile, file_of_size
 from overfeat_tools.errors import DownloadError
 
+ATTEMPTS = 10  # that may fail in a row, before it is given up
+FIRST_ATTEMPTS = 3  # the same while nothing has come: the server may not exist any more
+PROGRESS_BYTES = 1 << 20  # an attempt that brings so much is no failure
+FIRST_WAIT_SECONDS = 1.0  # it doubles with each failure
+_LONGEST_WAIT_SECONDS = 30.0
 _OVERLAP_BYTES = 4096
 _EXTRA_BYTES = 256 << 20  # an archive may hold this much besides, and twice the weights
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """When to try again, and when to give up."""
-
-    attempts: int = 10  # in a row that may fail
-    connect_attempts: int = 2  # the same while nothing ever came: the server may not exist any more
-    progress_bytes: int = 1 << 20  # an attempt that brings so much is no failure
-    first_wait_seconds: float = 1.0  # it doubles with each failure
-    longest_wait_seconds: float = 30.0
-    read_timeout_seconds: float = 30.0
-
-
 @dataclass
 class Fetch:
-    """A URL, the file that it is fetched into, and what that is to give: whatever can't be this is refused.
+    """A URL, the weight files that it is to give, and the folder for it: whatever can't be this is refused.
 
-    The file gets its name when it is complete; before that, what is here of it has the suffix `.part`.
+    What is here of it has the suffix `.part` until it is complete.
     """
 
     url: str
-    path: Path
     files: Sequence[WeightFile]
-    policy: RetryPolicy
+    folder: Path
     report: Reporter
 
-    def run(self) -> None:
-        """Fetch what is missing.
+    def run(self) -> Path:
+        """Fetch what is missing; give the file.
 
         Raises
         ------
@@ -57,65 +50,59 @@ class Fetch:
         OverfeatError
             There is no room for it.
         """
-        self._part, self._validator = self.path.with_suffix(".part"), self.path.with_suffix(".validator")
+        path = self.folder / hashlib.sha256(self.url.encode(errors="surrogateescape")).hexdigest()[:16]
+        self._part, self._validator = path.with_suffix(".part"), path.with_suffix(".validator")
         self._most = 2 * sum(file.size for file in self.files) + _EXTRA_BYTES
         self._furthest = self._here()
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(transport.TransientError), stop=self._is_last,
-            wait=tenacity.wait_exponential(self.policy.first_wait_seconds, max=self.policy.longest_wait_seconds),
-            before_sleep=self._log_retry,
+            retry=tenacity.retry_if_exception_type(transport.TransientError), before_sleep=self._log_retry,
+            stop=lambda state: state.attempt_number >= (ATTEMPTS if self._furthest or self._here() else FIRST_ATTEMPTS),
+            wait=tenacity.wait_exponential(FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),
         )  # fmt: skip
         try:
-            with transport.open_client(self.policy.read_timeout_seconds) as client:
-                while not self.path.exists():
-                    retrying(self._attempt, client)
+            while not path.exists():
+                retrying(self._attempt)
         except tenacity.RetryError as error:
             last = error.last_attempt
             raise DownloadError(f"{last.exception()}; gave up after {last.attempt_number} attempts") from error
+        return path
 
     def _here(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0
-
-    def _is_last(self, state: tenacity.RetryCallState) -> bool:
-        unreachable = state.outcome and isinstance(state.outcome.exception(), transport.UnreachableError)
-        most = self.policy.connect_attempts if unreachable and not self._here() else self.policy.attempts
-        return state.attempt_number >= most
 
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         problem = state.outcome and state.outcome.exception()
         self.report.log(f"{problem}; {self._here()} bytes are here; trying again in {state.upcoming_sleep:.0f} s")
 
-    def _attempt(self, client: transport.Client) -> None:
+    def _attempt(self) -> None:
         """Request what is missing; a connection that broke after a good deal of progress is no failure."""
         try:
-            self._request(client)
-        except transport.RangeError:
-            self._part.unlink()
-            raise
+            self._request()
         except transport.TransientError as error:
-            if self._here() < self._furthest + self.policy.progress_bytes:
+            if isinstance(error, transport.RangeError):
+                self._part.unlink()
+            if self._here() < self._furthest + PROGRESS_BYTES:
                 raise
             self._furthest = self._here()
             self.report.log(f"{error}; resuming")
 
-    def _request(self, client: transport.Client) -> None:
+    def _request(self) -> None:
         here = self._here()
         start = max(here - _OVERLAP_BYTES, 0)
         validator = self._validator.read_text() if start and self._validator.exists() else ""
-        with transport.get(client, self.url, start, validator) as response:
+        with transport.get(self.url, start, validator) as response:
             head = next(response.chunks, b"")
             if response.start:
                 self.report.log(f"resuming after the {here / 1e6:.1f} MB that are here already")
             else:
-                # Nothing is given up for what can't be the weights.
-                self._refuse_junk(head, response)
+                self._refuse_junk(head, response)  # before anything is given up for it
                 self._part.write_bytes(b"")
                 self._validator.write_text(response.validator)
-            require_space(self._part.parent, self.files, response.total, self._here())
+            require_space(self.folder, self.files, response.total, self._here())
             self._write(itertools.chain([head], response.chunks), response)
         if response.total not in (None, self._here()):
             raise transport.TransientError("the connection was closed early")
-        self._part.replace(self.path)
+        self._part.replace(self._part.with_suffix(""))
         self._validator.unlink()
 
     def _refuse_junk(self, head: bytes, response: transport.Response) -> None:

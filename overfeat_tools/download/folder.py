@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from overfeat_tools.download.archive import file_of_size
-from overfeat_tools.download.sources import WeightFile
-from overfeat_tools.errors import OverfeatError
+from overfeat_tools.download.sources import WeightFile, file_of_size
+from overfeat_tools.errors import OverfeatError, reason
 
 NEW = ".new"  # the suffix of files that are being written
 _SLACK_BYTES = 16 << 20  # free space that is left alone
@@ -45,9 +44,8 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[Path]:
                 unfinished.rmdir()  # unless there is a download to resume
             os.close(descriptor)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         advice = "make room and run this again" if error.errno in _FULL else "another folder can be named with -d"
-        raise OverfeatError(f"{error.filename or folder}: {reason}; {advice}") from error
+        raise OverfeatError(f"{error.filename or folder}: {reason(error)}; {advice}") from error
 
 
 def _lock(descriptor: int, log: Callable[[str], None]) -> None:

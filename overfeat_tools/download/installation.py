@@ -1,24 +1,20 @@
 """From sources to installed weights: nothing is installed before it has been checked."""
 
 import datetime as dt
-import hashlib
-import itertools
-import stat
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from overfeat_tools.download.archive import file_of_size, read_archive
-from overfeat_tools.download.fetch import Fetch, RetryPolicy
-from overfeat_tools.download.folder import NEW, install, require_space
+from overfeat_tools.download.archive import unpack
+from overfeat_tools.download.fetch import Fetch
+from overfeat_tools.download.folder import install, require_space
 from overfeat_tools.download.manifest import Record, write_manifest
 from overfeat_tools.download.progress import Reporter
-from overfeat_tools.download.sources import Source, WeightFile
+from overfeat_tools.download.sources import Source, WeightFile, file_of_size
 from overfeat_tools.download.verification import check
-from overfeat_tools.errors import DownloadError, UsageError, WeightsError
+from overfeat_tools.errors import DownloadError, UsageError, WeightsError, reason
 
-_SUBFOLDERS = ("", "data/default", "default")  # where the original kept them
+_SUBFOLDERS = ("default", "data/default", "")  # where the original kept them; the last one that has a file counts
 
 
 @dataclass
@@ -30,7 +26,6 @@ class Installation:
     records: dict[str, Record]
     pins: frozenset[str]
     report: Reporter
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def missing(self, files: Sequence[WeightFile]) -> list[WeightFile]:
         """Check what is installed, record what was put there by hand, and give the files that must be fetched."""
@@ -79,11 +74,7 @@ class Installation:
     def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
         url = source.place
         parts = [(url + file.name, [file]) for file in wanted] if url.endswith("/") else [(url, wanted)]
-        archives = []
-        for each, files in parts:
-            name = hashlib.sha256(each.encode(errors="surrogateescape")).hexdigest()[:16]
-            archives.append(self.unfinished / name)
-            Fetch(each, archives[-1], files, self.policy, self.report).run()
+        archives = [Fetch(each, files, self.unfinished, self.report).run() for each, files in parts]
         try:
             self._install(archives, wanted, source.label)
         except WeightsError:
@@ -93,26 +84,27 @@ class Installation:
 
     def _from_disk(self, source: Source, wanted: Sequence[WeightFile]) -> None:
         place = Path(source.place)
-        archives, problem = [place], ""
+        inside = (place / subfolder / file.name for subfolder in _SUBFOLDERS for file in wanted)
         try:
-            mode = place.stat().st_mode
-            if stat.S_ISDIR(mode):
-                choices = ((place / subfolder / file.name for subfolder in _SUBFOLDERS) for file in wanted)
-                archives = [path for path in (next(filter(Path.is_file, choice), None) for choice in choices) if path]
-            elif not stat.S_ISREG(mode):
-                problem = "neither a file nor a folder"
+            place.stat()
+            archives = {path.name: path for path in (place, *inside) if path.is_file()}
+            problem = "" if archives or place.is_dir() else "neither a file nor a folder"
         except OSError as error:
-            problem = (error.strerror or str(error)).lower()
+            problem = reason(error)
         if problem:
             raise UsageError(f"{place}: {problem}; a file, a folder or an http(s) URL expected")
-        self._install(archives, wanted, str(place.absolute()))
+        self._install(archives.values(), wanted, str(place.absolute()))
 
-    def _install(self, archives: Sequence[Path], wanted: Sequence[WeightFile], origin: str) -> None:
+    def _install(self, archives: Iterable[Path], wanted: Sequence[WeightFile], origin: str) -> None:
         """Install the weight files in archives, and bare ones, when all of them are checked."""
         found: dict[str, Path] = {}
         for archive in archives:
-            bare = file_of_size(archive.stat().st_size, wanted) if archive.parent == self.unfinished else None
-            found |= {bare.name: archive} if bare else self._unpack(archive, wanted)
+            if archive.parent == self.unfinished and (bare := file_of_size(archive.stat().st_size, wanted)):
+                found[bare.name] = archive
+                continue
+            require_space(self.unfinished, wanted)
+            with self.report.progress("unpacking", sum(file.size for file in wanted)) as advance:
+                found |= unpack(archive, wanted, self.unfinished, advance)
         if missing := [file.name for file in wanted if file.name not in found]:
             raise WeightsError(f"{' and '.join(missing)} not found; to get one file only, name its network")
         digests = [check(found[file.name], file, self.records, self.pins) for file in wanted]
@@ -121,18 +113,6 @@ class Installation:
         for file, digest in zip(wanted, digests, strict=True):
             self._record(file, digest, origin)
             self.report.log(f"{file.network}: installed {self.folder / file.name}, sha256 {digest}")
-
-    def _unpack(self, archive: Path, files: Sequence[WeightFile]) -> dict[str, Path]:
-        require_space(self.unfinished, files)
-        unpacked = {}
-        with self.report.progress("unpacking", sum(file.size for file in files)) as advance:
-            for file, group in itertools.groupby(read_archive(archive, files), itemgetter(0)):
-                unpacked[file.name] = self.unfinished / f"{file.name}{NEW}"
-                with unpacked[file.name].open("wb") as out:
-                    for _, chunk in group:
-                        out.write(chunk)
-                        advance(len(chunk))
-        return unpacked
 
     def _record(self, file: WeightFile, digest: str, origin: str) -> None:
         if file.name not in self.records:

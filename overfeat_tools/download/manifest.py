@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from overfeat_tools.download.folder import NEW, install
-from overfeat_tools.errors import WeightsError
+from overfeat_tools.errors import WeightsError, reason
 
 NAME = "manifest.json"
 
@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> dict[str, Record]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise WeightsError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise WeightsError(f"{path}: {reason(error)}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{path}: not a manifest of of-download; delete it, and run of-download to make a new one"

@@ -15,11 +15,10 @@ class Reporter:
     @contextmanager
     def progress(self, description: str, total: int | None, completed: int = 0) -> Iterator[Callable[[int], None]]:
         """Show a bar while the block runs; give it a function to call with the number of bytes just done."""
-        from rich import progress
-        from rich.console import Console
+        from rich import console, progress
 
         columns = (*progress.Progress.get_default_columns(), progress.DownloadColumn(), progress.TransferSpeedColumn())
-        console = Console(stderr=True, highlight=False)
-        with progress.Progress(*columns, console=console, transient=True, disable=not self.bars) as bar:
+        stderr = console.Console(stderr=True, highlight=False)
+        with progress.Progress(*columns, console=stderr, transient=True, disable=not self.bars) as bar:
             task = bar.add_task(description, total=total, completed=completed)
             yield lambda count: bar.advance(task, count)

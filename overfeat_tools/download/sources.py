@@ -33,6 +33,11 @@ def published_files(networks: Sequence[str] | None) -> list[WeightFile]:
     return [file for file in files if not networks or file.network in networks]
 
 
+def file_of_size(size: int | None, files: Sequence[WeightFile]) -> WeightFile | None:
+    """Give the weight file that has this size, if one has."""
+    return next((file for file in files if file.size == size), None)
+
+
 @dataclass(frozen=True)
 class Source:
     """A URL or a local path that has weights."""

@@ -4,6 +4,7 @@ Its many errors become two kinds here: `TransientError`, which another attempt m
 won't.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,22 +12,16 @@ from dataclasses import dataclass
 import httpx
 
 from overfeat_tools import __version__
-from overfeat_tools.errors import DownloadError
+from overfeat_tools.errors import DownloadError, reason
 
+CONNECT_SECONDS = 15.0
+READ_SECONDS = 30.0
 _TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
-_CONNECT_SECONDS = 15.0
-_MOST_REDIRECTS = 10
 _CHUNK_BYTES = 1 << 14  # less than this is lost when a connection breaks
-_MOST_DIGITS = 18
-Client = httpx.Client
 
 
 class TransientError(DownloadError):
     """The attempt failed; another one may not."""
-
-
-class UnreachableError(TransientError):
-    """There was no connection at all."""
 
 
 class RangeError(TransientError):
@@ -48,19 +43,8 @@ class Response:
     chunks: Iterator[bytes]
 
 
-def open_client(read_timeout_seconds: float) -> httpx.Client:
-    """Open a client for several requests.  A context manager."""
-    # identity: an archive gains nothing from another compression, and a range of the result would be useless.
-    headers = {"User-Agent": f"overfeat_tools/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-    timeout = httpx.Timeout(read_timeout_seconds, connect=_CONNECT_SECONDS)
-    try:
-        return httpx.Client(follow_redirects=True, max_redirects=_MOST_REDIRECTS, timeout=timeout, headers=headers)
-    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-        raise DownloadError(f"proxy or certificates named by the environment can't be used: {_line(error)}") from error
-
-
 @contextmanager
-def get(client: httpx.Client, url: str, start: int, validator: str) -> Iterator[Response]:
+def get(url: str, start: int, validator: str) -> Iterator[Response]:
     """Request a file from `start` on, if its version is still that of the validator, and else the whole file.
 
     Raises
@@ -71,47 +55,42 @@ def get(client: httpx.Client, url: str, start: int, validator: str) -> Iterator[
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and validator:
         headers["If-Range"] = validator
-    with _translated_errors(), client.stream("GET", url, headers=headers) as response:
-        tag, date, kind = (response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Type"))
-        validator = date if not tag or tag.startswith("W/") else tag  # a weak tag does not promise the same bytes
-        first = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        validator = validator if validator.isascii() else ""
-        yield Response(first, _total(response, start), validator, kind, response.iter_raw(_CHUNK_BYTES))
+    try:
+        with _client() as client, client.stream("GET", url, headers=headers) as response:
+            tag, date, kind = (response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Type"))
+            version = date if not tag or tag.startswith("W/") else tag  # a weak tag does not promise the same bytes
+            first = start if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
+            chunks = response.iter_raw(_CHUNK_BYTES)
+            yield Response(first, _total(response, start), version if version.isascii() else "", kind, chunks)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise TransientError(f"can't connect: {reason(error)}") from error
+    except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as error:
+        raise TransientError(f"the connection broke: {reason(error)}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+        raise DownloadError(reason(error)) from error
+
+
+def _client() -> httpx.Client:
+    # identity: an archive gains nothing from another compression, and a range of the result would be useless.
+    headers = {"User-Agent": f"overfeat_tools/{__version__}", "Accept-Encoding": "identity"}
+    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    try:
+        return httpx.Client(follow_redirects=True, timeout=timeout, headers=headers)
+    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        raise DownloadError(
+            f"proxy or certificates named by the environment can't be used: {reason(error)}"
+        ) from error
 
 
 def _total(response: httpx.Response, start: int) -> int | None:
     """Give the size of the whole file, if known; refuse a response that is not what was asked for."""
-    status = response.status_code
+    status, headers = response.status_code, response.headers
     if status == httpx.codes.OK:
-        return _number(response.headers.get("Content-Length", ""))
-    if status == httpx.codes.PARTIAL_CONTENT and start:
-        sent = response.headers.get("Content-Range", "").strip()
-        total = _number(sent.rpartition("/")[2])
-        if total is not None and sent == f"bytes {start}-{total - 1}/{total}":
-            return total
-        raise RangeError("the server sent another range than the one requested")
-    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        raise RangeError("the file on the server is shorter than what is here already")
+        return int(headers["Content-Length"]) if "Content-Length" in headers else None
+    sent = re.fullmatch(rf"bytes {start}-(\d{{1,18}})/(\d{{1,18}})", headers.get("Content-Range", ""), re.ASCII)
+    if status == httpx.codes.PARTIAL_CONTENT and sent and int(sent[1]) + 1 == int(sent[2]):
+        return int(sent[2])
+    if start and status in (httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
+        raise RangeError(f"the server can't send the file from byte {start} on")
     kind = TransientError if status in _TRANSIENT_STATUSES else DownloadError
     raise kind(f"{status} {response.reason_phrase}".strip().lower())
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise UnreachableError(f"can't connect: {_line(error)}") from error
-    except (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError) as error:
-        raise TransientError(f"the connection broke: {_line(error)}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-        raise DownloadError(_line(error)) from error
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:1].lower() + text[1:]

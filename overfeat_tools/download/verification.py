@@ -6,20 +6,19 @@ numbers like 1e30, and a hole in a file gives zeros.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from overfeat_tools.backend import FloatArray
 from overfeat_tools.download.manifest import NAME, Record
 from overfeat_tools.download.sources import WeightFile
-from overfeat_tools.errors import WeightsError
+from overfeat_tools.errors import WeightsError, reason
 from overfeat_tools.networks.weights import map_weights
 
 # Root mean squares.  0.007 to 0.12 is usual for the kernels of a layer; the limits must hold for files never seen here.
-_KERNELS = (1e-6, 10.0)
-_BIASES = (0.0, 100.0)
+_LIMITS = {"kernels": (1e-6, 10.0), "biases": (0.0, 100.0)}
 _BLOCK = 1 << 17  # numbers; a unit may be dead, but so many zeros are a hole in the file
 
 
@@ -36,17 +35,13 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
     WeightsError
         It can't be read, or is not what it should be.
     """
-    map_weights(path, file.shapes, file.network)  # refuses another size
-    digest, problem = hashlib.sha256(), ""
+    parameters = map_weights(path, file.shapes, file.network)  # refuses another size
     try:
         with path.open("rb") as content:
-            for number, shape in enumerate(file.shapes, 1):
-                for what, count, limits in (("kernels", math.prod(shape), _KERNELS), ("biases", shape[0], _BIASES)):
-                    if wrong := _implausible(content, count, limits, digest):
-                        problem = problem or f"the {what} of convolution {number} have {wrong}"
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    sha256, record = digest.hexdigest(), records.get(file.name)
+        raise WeightsError(f"{path}: {reason(error)}") from error
+    record = records.get(file.name)
     if pins and sha256 not in pins:
         problem = f"its sha256 is {sha256}, which was not given with --sha256"
     elif record and record.sha256 != sha256:
@@ -54,22 +49,22 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
             f"its sha256 is {sha256}, but {record.sha256} was installed on {record.installed}; if you trust this one, "
             f"delete {NAME} beside the weights"
         )
+    else:
+        problem = next(_implausible(parameters), "")
     if problem:
         raise WeightsError(f"{path}: not the weights of {file.network}: {problem}")
     return sha256
 
 
-def _implausible(content: IO[bytes], count: int, limits: tuple[float, float], digest: "hashlib._Hash") -> str:
-    """Read so many numbers; say what is wrong with them, if they can't be weights."""
-    total, hole = 0.0, False
-    with np.errstate(all="ignore"):
-        for start in range(0, count, _BLOCK):
-            block = content.read(4 * min(_BLOCK, count - start))
-            digest.update(block)
-            numbers = np.frombuffer(block, "<f4")
-            total += float(np.dot(numbers, numbers))
-            hole = hole or (len(numbers) == _BLOCK and not numbers.any())
-    spread = math.sqrt(total / count)
-    if limits[0] <= spread <= limits[1] and not hole:  # neither, if it is not a number
-        return ""
-    return f"a root mean square of {spread:.3g}{' and a long stretch of zeros' if hole else ''}"
+def _implausible(parameters: list[tuple[FloatArray, FloatArray]]) -> Iterator[str]:
+    """Say of which convolutions the numbers can't be weights, and why."""
+    for number, pair in enumerate(parameters, 1):
+        for (what, (least, most)), values in zip(_LIMITS.items(), pair, strict=True):
+            flat = values.reshape(-1)
+            blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
+            with np.errstate(all="ignore"):
+                spread = math.sqrt(sum(float(np.dot(block, block)) for block in blocks) / flat.size)
+                hole = any(len(block) == _BLOCK and not block.any() for block in blocks)
+            if hole or not least <= spread <= most:  # nor if it is not a number
+                zeros = " and a long stretch of zeros" if hole else ""
+                yield f"the {what} of convolution {number} have a root mean square of {spread:.3g}{zeros}"

@@ -15,11 +15,9 @@ def map_text(values: FloatArray) -> Iterator[bytes]:
     """Write a map (C, H, W): `C H W`, a newline, each value and a space, a newline."""
     yield b"%d %d %d\n" % values.shape
     flat = values.reshape(-1)
-    line = "%g " * min(_CHUNK, flat.size)
     for start in range(0, flat.size, _CHUNK):
         chunk = flat[start : start + _CHUNK].tolist()
-        template = line if len(chunk) == _CHUNK else "%g " * len(chunk)
-        yield (template % tuple(chunk)).encode()
+        yield ("%g " * len(chunk) % tuple(chunk)).encode()
     yield b"\n"
 
 

@@ -13,6 +13,8 @@ from overfeat_tools.networks.classes import Class
 
 Ranking = Sequence[tuple[Class, float]]
 
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
 
 def rank(probabilities: FloatArray, classes: Sequence[Class], count: int) -> Ranking:
     """Give the `count` most probable classes, best first; equals in the order of the classes.
@@ -35,9 +37,7 @@ def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
 
     Tabs, line ends and backslashes in file names are written \t, \n, \r and \\.
     """
-    name = os.fsencode(file or "-").replace(b"\\", b"\\\\")
-    for raw, escape in ((b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r")):
-        name = name.replace(raw, escape)
+    name = os.fsencode((file or "-").translate(_ESCAPES))
     return b"".join(
         b"%d\t%b\t%d\t%b\t%b\t%b\n"
         % (number, name, item.index, item.wnid.encode(), item.name.encode(), b"%g" % probability)
@@ -51,17 +51,13 @@ def ranking_json(ranking: Ranking, number: int, file: str | None, warning: str |
         {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": _short(probability)}
         for item, probability in ranking
     ]
-    return _json(number, file, {"classes": classes} | ({"warning": warning} if warning else {}))
+    return picture_json(number, file, classes=classes, **({"warning": warning} if warning else {}))
 
 
-def error_json(message: str, number: int, file: str | None) -> bytes:
-    """Write the JSON object of a picture that could not be used."""
-    return _json(number, file, {"error": message})
-
-
-def _json(number: int, file: str | None, rest: dict[str, object]) -> bytes:
+def picture_json(number: int, file: str | None, **told: object) -> bytes:
+    """Write what is told of a picture as a JSON object and a newline."""
     name = None if file is None else file_text(file)
-    return json.dumps({"picture": number, "file": name, **rest}).encode() + b"\n"
+    return json.dumps({"picture": number, "file": name, **told}).encode() + b"\n"
 
 
 def _short(value: float) -> float | None:
