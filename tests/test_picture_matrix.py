@@ -118,7 +118,7 @@ def test_a_red_picture_in_planes_of_16_bits_is_red(tmp_path: Path) -> None:
 
 def classify(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Run of-classify with the network that needs no weights."""
-    command = [sys.executable, "-m", "overfeat_tools.commands.classify", "--net", "tiny", *map(str, arguments)]
+    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 

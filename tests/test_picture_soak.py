@@ -40,7 +40,7 @@ def answers(output: str) -> list[tuple[str, dict[str, float] | None]]:
 def soak(folder: Path, count: int, times: int, samples: int = 40) -> tuple[list[int], set[int]]:
     """Run of-classify over the files in random order; give its memory over time and its descriptors' numbers."""
     names = files(folder, count)
-    command = [sys.executable, "-m", "overfeat_tools.commands.classify", "--net", "tiny", "--format", "json"]
+    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "--format", "json"]
     alone = subprocess.run([*command, "--batch", "1", *names], cwd=folder, capture_output=True, text=True, check=False)
     expected = dict(answers(alone.stdout))
     assert len(expected) == count
