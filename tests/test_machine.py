@@ -83,3 +83,11 @@ def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> 
     assert backend.free_bytes() == 7 << 10
     backend.workspace("map 0", (3, 1 << 10), np.float32)
     assert backend.free_bytes() == (7 + 12) << 10
+
+
+def test_loader_is_asked_for_libraries_before_there_are_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking it while a thread imports a library can wait for ever; a backend is opened before any thread."""
+    backend = CpuBackend(2)
+    monkeypatch.setattr("overfeat_tools.backend.cpu.ThreadpoolController", None)
+    with backend.computing():
+        pass

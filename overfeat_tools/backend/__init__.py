@@ -1,9 +1,9 @@
-"""Devices to compute on: arrays, transforms, threads, transfers.
+"""Devices to compute on: arrays, transforms, threads, transfers, machine code.
 
-Everything above computes with `backend.xp`, shares work out with `backend.parallel_for` and takes Fourier
-transforms from `backend.fft_plan`; what else differs between devices is a method of theirs too
-(`arrays.Backend`).  `cpu.py` is the door to pyfftw and threadpoolctl, `compiler.py` the one to llvmlite, `cuda.py` the
-one to cupy.
+`arrays.Backend` is what the engine knows of a device: it computes with `backend.xp`, divides work with
+`backend.parallel_for`, and takes Fourier transforms from `backend.fft_plan`.  `cpu` is the processor, with numpy and
+FFTW on a pool of `threads`, within the limits that `machine` finds; its `compiler` makes machine code of kernels and
+keeps it in a `code_cache`.  `cuda` is a graphics card, with its `transfers`.
 """
 
 from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray

@@ -10,11 +10,11 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
@@ -51,6 +51,9 @@ class CpuBackend:
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
         self._of_thread = _OfThread()
+        # Made before there is a reader thread: it asks the loader for its libraries, under the loader's lock, and is
+        # called back in Python.  A thread that is importing a library has Python's lock, and waits for the loader's.
+        self._blas = ThreadpoolController()
         self._blas_is_held = False
         self.compiler: Compiler | None = open_compiler() if compiling else None
 
@@ -112,12 +115,6 @@ class CpuBackend:
             kept.pop(name, None)
             memory = kept[name] = self.empty((wanted,), np.uint8)
         return memory[:wanted].view(dtype).reshape(shape)
-
-    @cached_property
-    def _blas(self) -> Any:  # noqa: ANN401 -- threadpoolctl is untyped
-        from threadpoolctl import ThreadpoolController
-
-        return ThreadpoolController()
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

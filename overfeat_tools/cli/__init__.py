@@ -1,8 +1,8 @@
 """The command line: options declared once, and what every program does alike.
 
-A command is a dataclass of options and a function that takes it (`options`).  `program` makes a program of the two:
-parse, run, and end with the right status or signal, every foreseen error told in one line.  `streams` are standard
-output, of which every byte is written or the failure told, and standard error.
+A command is a dataclass of options (`options`) and a function that takes it.  `program` makes a program of the two:
+it parses, runs, and ends with the right status or signal, and tells every foreseen error in one line.  `streams` looks
+after standard output, of which every byte is written or the failure is told, and standard error.
 """
 
 from overfeat_tools.cli.options import (

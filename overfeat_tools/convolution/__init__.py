@@ -1,7 +1,7 @@
 """Valid cross-correlation of batches of pictures with a layer's weights, planned once, run often.
 
 `Convolution` holds one layer's weights.  For each batch it chooses among the algorithms of `planner.ALGORITHMS`, each
-of which says what it suits, what it costs, what it must prepare, and how it runs:
+of which says where it fits, what it costs, what it must prepare, and how it runs:
 
     gemm            a product of unfolded patches and the weights as they lie        everything
     indirect        a product that unfolds nothing, on packed weights                compiled kernels

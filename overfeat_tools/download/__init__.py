@@ -1,6 +1,7 @@
 """Get the published weights.
 
-`installation` tries the `sources` in turn.  A file on a server is fetched (`fetch`, over `transport`) into a `part`
-that outlives the process; `archive` unpacks it, `verification` checks what came out against its size, its plausible
-values and the SHA-256 in the `manifest`, and `folder` moves the files to their names, each in one step.
+`installation` tries the `sources` in turn.  A file on a server is fetched (`fetch`, over `transport`) into a partial
+file that outlives the process, while `progress` shows a bar.  `archive` unpacks it, `verification` checks the size of
+what came out, that its values are plausible, and the SHA-256 in the `manifest`.  `folder` moves each file to its name
+in one step.
 """

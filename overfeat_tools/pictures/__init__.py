@@ -1,9 +1,9 @@
-"""From bytes to pictures: one door for whatever comes.
+"""From bytes to pictures of the right size, in batches.
 
-Bytes are told by their first marks (`kinds`); PNM streams are parsed as they come (`pnm`), other
-kinds decoded (`decoders`, `tiff`) from what `metadata` leaves of them, turned upright
-(`orientation`), their samples brought to 0..255 (`samples`).  `reading` gives the pictures of files
-and standard input in order, `fitting` brings them to a network's size, `batches` stacks them up.
+`reading` gives the pictures of files and standard input, in order.  `kinds` recognises a file by its first bytes.  PNM
+streams are parsed as they come (`pnm`, with `cursor`, `pnm_header` and `pnm_text`).  Other files are decoded
+(`decoders`, `tiff`) without their `metadata`, and turned upright (`orientation`); `samples` scales what they hold to
+0..255.  `fitting` scales and cuts pictures to a network's size, and `batches` gathers those that have arrived.
 """
 
 from overfeat_tools.pictures.batches import Batches, prepared

@@ -1,1 +1,5 @@
-"""From arrays to the bytes that are printed: rankings of classes, maps of values, tables for people."""
+"""From arrays to the bytes that are printed.
+
+`ranking` picks the most probable classes of a picture and writes them as text, tsv or JSON; `maps` writes the output of
+a layer as text or npy; `table` aligns columns for people.  Nothing here prints: commands pass the bytes to `cli.write`.
+"""
