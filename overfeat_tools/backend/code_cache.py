@@ -70,19 +70,16 @@ class CodeCache:
         return None
 
     def write(self, name: str, code: bytes) -> None:
-        """Keep code under a name, if possible."""
+        """Keep code under a name, if possible, in place of the oldest where there is too much."""
         self.create()
         if self.exists:
             with contextlib.suppress(OSError):
                 write_whole(self.folder / name, _checksum(name, code) + code)
-                self._prune()
-
-    def _prune(self) -> None:
-        """Remove the oldest files: those of earlier versions, and what writers left that were killed."""
-        files = [path for path in self.folder.iterdir() if not path.is_dir()]
-        if len(files) > _MAX_FILES:
-            for path in sorted(files, key=lambda path: path.lstat().st_mtime)[:-_MAX_FILES]:
-                path.unlink(missing_ok=True)
+                # The oldest are of earlier versions, or what writers left that were killed.
+                files = [path for path in self.folder.iterdir() if not path.is_dir()]
+                if len(files) > _MAX_FILES:
+                    for path in sorted(files, key=lambda path: path.lstat().st_mtime)[:-_MAX_FILES]:
+                        path.unlink(missing_ok=True)
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:

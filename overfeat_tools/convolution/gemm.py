@@ -152,18 +152,16 @@ class Gemm(Algorithm):
         columns = self.backend.xp.ascontiguousarray(patches.T) if few else patches.T
 
         def multiply(chunk: slice) -> None:
+            positions, kernels = (slice(None), chunk) if by_kernels else (chunk, slice(None))
+            target = out[positions, kernels]
             if few:
                 # BLAS is 1.7 times as fast with the weights on the left as with both exchanged.
-                product = self.backend.workspace("product", (len(weights[chunk]), len(patches)), of_thread=True)
-                self._sum_in_short(weights[chunk], columns, product, terms)
-                out[:, chunk] = product.T
-                epilogue.apply(out[:, chunk], chunk)
-            elif by_kernels:
-                self._sum_in_short(patches, weights[chunk].T, out[:, chunk], terms)
-                epilogue.apply(out[:, chunk], chunk)
+                product = self.backend.workspace("product", (len(weights[kernels]), len(patches)), of_thread=True)
+                self._sum_in_short(weights[kernels], columns, product, terms)
+                target[...] = product.T
             else:
-                self._sum_in_short(patches[chunk], weights.T, out[chunk], terms)
-                epilogue.apply(out[chunk])
+                self._sum_in_short(patches[positions], weights[kernels].T, target, terms)
+            epilogue.apply(target, kernels)
 
         self.backend.parallel_for(multiply, self.backend.chunks(max(len(weights), len(patches))))
 

@@ -51,19 +51,16 @@ def file_bytes(shapes: Sequence[KernelShape]) -> int:
 
 
 def map_weights(path: Path, shapes: Sequence[KernelShape], network: str) -> list[tuple[FloatArray, FloatArray]]:
-    """Map the weight file of a network: nothing is read before it is used, and the system shares the pages.
+    """Map a network's weight file; give the kernels and biases of each convolution, read-only.
+
+    Nothing is read before it is used, and the system shares the pages.
 
     Parameters
     ----------
     path : Path
     shapes : sequence of (K, C, kh, kw)
-        The kernels of each convolution, in order.
+        The kernels of each convolution.
     network : str
-
-    Returns
-    -------
-    list of (array (K, C, kh, kw) float32, array (K,) float32)
-        Kernels and biases, read-only.
 
     Raises
     ------
