@@ -83,5 +83,6 @@ def test_a_sample(tmp_path: Path) -> None:
 def test_for_long(tmp_path: Path) -> None:
     memory, descriptors = soak(tmp_path, 500, 100)
     assert len(descriptors) <= 3
-    settled = memory[len(memory) // 4 :]
-    assert max(settled) <= 1.05 * settled[0]
+    # Workspaces grow until the largest batch has come; what grows after that is a leak.
+    middle = len(memory) // 2
+    assert max(memory[middle:]) <= 1.05 * max(memory[:middle])
