@@ -299,6 +299,7 @@ def test_no_weights_here(tmp_path: Path, route: object, reason: str) -> None:
         (tgz()[:-6] + b"junk??", "broken archive"),
         (gzip.compress(b"hello"), "broken archive"),
     ],
+    ids=["page", "tgz cut off", "zip cut off", "tgz with a damaged end", "no archive"],
 )
 def test_what_came_is_not_the_weights(tmp_path: Path, body: bytes, reason: str) -> None:
     with serving(a=content(body)) as server, pytest.raises(WeightsError, match=reason) as caught:
