@@ -20,7 +20,6 @@ from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.compiled_tiles import CompiledTiles
 from overfeat_tools.convolution.epilogue import max_pool
 from overfeat_tools.convolution.planner import list_algorithms
-from overfeat_tools.convolution.portable_tiles import PortableTiles
 from overfeat_tools.convolution.rates import RATES
 from tests import reference
 
@@ -119,7 +118,7 @@ def error_of(convolution: Convolution, x: Array) -> float:
 
 
 def offered(convolution: Convolution, height: int, width: int, pool_size: int = 1) -> list[Algorithm]:
-    """List the algorithms that a convolution chooses from; on a processor Cook-Toom by numpy as well, as on a card."""
+    """List the algorithms that a convolution chooses from."""
     backend = convolution._backend  # noqa: SLF001 -- where it was told to compute
     return list_algorithms(convolution.geometry(height, width, pool_size), backend)
 
@@ -177,7 +176,7 @@ def test_unpacked_weights(kernel: int, channels: int, device: Backend) -> None:
 )
 @pytest.mark.parametrize("sizes", [ODD, VECTORS])
 def test_every_tile_size(sizes: tuple[int, int], method: str, kernel: int, padding: int, device: Backend) -> None:
-    """Each size that may be offered, not only the one that is chosen here; Cook-Toom for a card by numpy, too."""
+    """Each size that may be offered, not only the one that is chosen here."""
     channels, kernels = sizes
     if sizes == VECTORS and device.compiler is None and method == "fft":
         pytest.skip("the other sizes are enough for FFTW")
@@ -186,10 +185,6 @@ def test_every_tile_size(sizes: tuple[int, int], method: str, kernel: int, paddi
     for height, width in map_sizes(kernel, padding):
         convolution = layer(device, (kernel, kernel), **options)  # type: ignore[arg-type]
         algorithms = [one for one in offered(convolution, height, width) if one.method == method]
-        if method == "cook-toom" and not algorithms:
-            geometry = convolution.geometry(height, width)
-            sides = range(kernel + 1, 8)
-            algorithms = [PortableTiles(geometry, device, method, (side, side)) for side in sides if side >= 4]
         x, answer = problem(height, width, kernel, sizes, padding=padding)
         for algorithm in algorithms:
             for pictures in (1, 3) if sizes == VECTORS else BATCHES:
@@ -236,7 +231,7 @@ def test_every_compiled_rectangle(
             assert error < tolerance("cook-toom", max(size)), (size, x.shape, padding)
 
 
-@pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("gemm", 5)])
+@pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("gemm", 5), ("cook-toom", 3)])
 def test_forced_method_is_used(method: str, kernel: int, device: Backend) -> None:
     """A method asked for is taken at the first call, however dear."""
     convolution = layer(device, (kernel, kernel), method=method)

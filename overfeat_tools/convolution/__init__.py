@@ -6,7 +6,7 @@ of which says where it fits, what it costs, what it must prepare, and how it run
     gemm            a product of unfolded patches and the weights as they lie        everything
     indirect        a product that unfolds nothing, on packed weights                compiled kernels
     cook-toom, fft  tiles: a product for each element of their spectra               compiled kernels
-    fft, cook-toom  the same by FFTW, or on a graphics card                          everything with stride 1
+    fft, cook-toom  the same by FFTW and numpy, or on a graphics card                everything with stride 1
 
 Arrays have the channels last, (N, H, W, C).
 """

@@ -1,4 +1,4 @@
-"""The bases of the portable tiles (`portable_tiles.py`): Fourier for every device, Cook-Toom for graphics cards.
+"""The bases of the portable tiles (`portable_tiles.py`): Fourier and Cook-Toom, for every device.
 
 For weights w and a tile x, both on a circle of T places, the valid correlation
 

@@ -205,13 +205,14 @@ def _halves(some: slice) -> tuple[slice, slice]:
 
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
-    """Give the tiles that suit a convolution: Fourier where none are compiled, and Cook-Toom on a graphics card."""
+    """Give the tiles that suit a convolution, in each basis in which none are compiled."""
     if geometry.stride != 1:
         return
-    if not any(tiles.method == "fft" for tiles in compiled_tiles.candidates(geometry, backend)):
+    compiled = {tiles.method for tiles in compiled_tiles.candidates(geometry, backend)}
+    if "fft" not in compiled:
         for size in _fourier_sizes(geometry):
             yield PortableTiles(geometry, backend, "fft", size)
-    if backend.batched and geometry.kernel_height == geometry.kernel_width > 1:
+    if "cook-toom" not in compiled and geometry.kernel_height == geometry.kernel_width:
         for size in tile_sizes(geometry.kernel_height):
             if size[0] == size[1]:
                 yield PortableTiles(geometry, backend, "cook-toom", size)
