@@ -205,9 +205,11 @@ def test_every_layer_is_the_originals(network: Network) -> None:
                 scores = ours
             if number in chosen:
                 fused = network.run(picture, number)
-                # A later run may take another algorithm; e to the power of scores of about 10 makes ten times as much.
-                tolerance = 2e-5 if number == network.topology.last_layer else 2e-6
-                assert reference.distance(fused, ours) <= tolerance, f"layer {number}"
+                # A later run may take another algorithm, of which numpy's Cook-Toom tiles of 7 err by up to 2.7e-6;
+                # e to the power of scores of about 10 makes ten times as much.
+                tolerance = 2e-6 if network.backend.compiler else 4e-6
+                factor = 10 if number == network.topology.last_layer else 1
+                assert reference.distance(fused, ours) <= factor * tolerance, f"layer {number}"
 
 
 @pytest.mark.full_size
@@ -219,7 +221,7 @@ def test_batches_equal_single_pictures(network: Network) -> None:
     makes ten times as much of that: e to the power of scores of about 10.
     """
     one_algorithm = all(convolution.method in ("gemm", "fft") for convolution in network.convolutions.values())
-    tolerance = 1e-6 if one_algorithm else 2e-6
+    tolerance = 1e-6 if one_algorithm else 2e-6 if network.backend.compiler else 4e-6
     size = network.topology.input_size
     pictures = np.random.default_rng(3).integers(0, 256, (32, size, size, 3), np.uint8)
     pictures[1], pictures[2] = pictures[0], 0
