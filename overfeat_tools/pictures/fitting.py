@@ -39,14 +39,10 @@ def fit(pixels: Array, size: int) -> Array:
         image = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS, box)
         return np.asarray(image)
     planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(pixels[..., channel], np.float32)).resize(
-                (size, size), Image.Resampling.LANCZOS, box
-            )
-        )
-        for channel in range(3)
+        Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize((size, size), Image.Resampling.LANCZOS, box)
+        for plane in np.moveaxis(pixels, 2, 0)
     ]
-    fitted: Array = np.clip(np.stack(planes, axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
+    fitted: Array = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
     return fitted
 
 
