@@ -42,7 +42,8 @@ def fit(pixels: Array, size: int) -> Array:
         Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize((size, size), Image.Resampling.LANCZOS, box)
         for plane in np.moveaxis(pixels, 2, 0)
     ]
-    fitted: Array = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
+    stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)
+    fitted: Array = np.clip(stacked, 0.0, 255.0)  # Lanczos overshoots at edges
     return fitted
 
 
