@@ -131,13 +131,10 @@ class Convolution:
         held = pool_size if algorithm.holds(pool_size) else 1
         shape = (len(x), wanted.out_height // held, wanted.out_width // held, wanted.kernels)
         source = backend.xp.ascontiguousarray(x, np.float32)
-        # A pool that the algorithm cannot take is taken afterwards, from memory of this pass only.
-        y = allocate(shape) if held == pool_size else backend.workspace("before pool", shape)
+        y = allocate(shape)
         algorithm.run(source, weights, y, Epilogue(bias, threshold, held))
-        if held == pool_size:
-            return y
-        pooled = allocate((len(x), shape[1] // pool_size, shape[2] // pool_size, wanted.kernels))
-        return max_pool(y, pool_size, backend, pooled)
+        # A pool that the algorithm cannot take is taken afterwards.
+        return y if held == pool_size else max_pool(y, pool_size, backend)
 
     def workspace_bytes(self, pictures: int, geometry: Geometry, pool_size: int = 1) -> int:
         """Bound the memory that a batch takes beside its input, its output and packed weights."""

@@ -66,7 +66,7 @@ def rectify(x: Array, threshold: float) -> None:
     bits *= x > threshold
 
 
-def max_pool(x: FloatArray, size: int, backend: Backend, out: FloatArray | None = None) -> FloatArray:
+def max_pool(x: FloatArray, size: int, backend: Backend) -> FloatArray:
     """Take the maximum of each window of `size` x `size`; windows don't overlap, and what is left over is dropped.
 
     Parameters
@@ -74,15 +74,13 @@ def max_pool(x: FloatArray, size: int, backend: Backend, out: FloatArray | None 
     x : array (N, H, W, K) float32
     size : int
     backend : Backend
-    out : array, optional
-        By default a new one.
 
     Returns
     -------
     array (N, H // size, W // size, K) float32
     """
     pictures, height, width, kernels = x.shape
-    y: FloatArray = backend.empty((pictures, height // size, width // size, kernels)) if out is None else out
+    y: FloatArray = backend.empty((pictures, height // size, width // size, kernels))
     covered = x[:, : y.shape[1] * size, : y.shape[2] * size]
     windows = covered.reshape(pictures, y.shape[1], size, y.shape[2], size, kernels)  # a view: two axes are split
 
