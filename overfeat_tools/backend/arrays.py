@@ -42,15 +42,13 @@ class Backend(Protocol):
 
     `compiler` is what makes machine code for the device;
     it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
-    chunk of work should touch at a time where its data is used again.  `batched` tells that it makes many equal
-    products in one call rather than one after the other on several threads, and `ahead` how many batches it may be
+    chunk of work should touch at a time where its data is used again.  `ahead` is how many batches it may be
     computing while the next is brought.
     """
 
     name: str
     compiler: Compiler | None
     cache_bytes: int
-    batched: bool
     ahead: int
 
     @property

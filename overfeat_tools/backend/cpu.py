@@ -42,7 +42,6 @@ class CpuBackend:
     """
 
     name = "cpu"
-    batched = False
     ahead = 0
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:

@@ -62,7 +62,6 @@ class CudaBackend:
 
     name = "cuda"
     threads = 1
-    batched = True
     ahead = 1
     compiler: Compiler | None = None
 

@@ -127,11 +127,10 @@ class Convolution:
         weight, bias = self._parameters
         backend, wanted = self._backend, algorithm.geometry
         weights = self._pack(algorithm, weight)
-        allocate = allocate or backend.empty
         held = pool_size if algorithm.holds(pool_size) else 1
         shape = (len(x), wanted.out_height // held, wanted.out_width // held, wanted.kernels)
         source = backend.xp.ascontiguousarray(x, np.float32)
-        y = allocate(shape)
+        y = (allocate or backend.empty)(shape)
         algorithm.run(source, weights, y, Epilogue(bias, threshold, held))
         # A pool that the algorithm cannot take is taken afterwards.
         return y if held == pool_size else max_pool(y, pool_size, backend)
