@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures import Item, prepared, read_items, reading
+from overfeat_tools.pictures import Item, cursor, prepared, read_items, supply
 from tests.picture_files import MAKERS, png_with, saved, smooth
 
 SMOOTH = smooth()
@@ -133,7 +133,7 @@ def count_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         lengths.append(len(data))
         return data
 
-    monkeypatch.setattr(reading.os, "read", counting)
+    monkeypatch.setattr(supply.os, "read", counting)
     return lengths
 
 
@@ -155,7 +155,7 @@ def test_endless_zeros(count_bytes: list[int]) -> None:
 
 def test_an_endless_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no size to be refused for, so what comes is counted."""
-    monkeypatch.setattr(reading, "_MOST_FILE_BYTES", 1 << 16)
+    monkeypatch.setattr(cursor, "MOST_PICTURE_BYTES", 1 << 16)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -200,9 +200,9 @@ def test_no_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "memory" in str(item.error)
     monkeypatch.setattr("overfeat_tools.pictures.decoders.rgb", none_left)
     assert "memory" in str(read(file, data).error)
-    monkeypatch.setattr(reading, "_rest", none_left)
+    monkeypatch.setattr("overfeat_tools.pictures.reading._whole", none_left)
     assert "memory" in str(read(file, data).error)
-    monkeypatch.setattr(reading, "_first_bytes", none_left)
+    monkeypatch.setattr(supply.Supply, "peek", none_left)
     assert "memory" in str(read(file, data).error)
 
 

@@ -1,27 +1,21 @@
 """The command line: options declared once, and what every program does alike.
 
-A command is a dataclass of options (`options`) and a function that takes it.  `program` makes a program of the two:
-it parses, runs, and ends with the right status or signal, and tells every foreseen error in one line.  `streams` looks
-after standard output, of which every byte is written or the failure is told, and standard error.
+A command is a dataclass of options (`options`; `inputs` for what is read; each is a `declaration`) and a function that
+takes it.  `program` makes a program of the two: it parses, runs, and ends with the right status or signal, and tells
+every foreseen error in one line.  `streams` looks after standard output, of which every byte is written or the failure
+is told, and standard error.
 """
 
-from overfeat_tools.cli.options import (
-    Argument,
-    Files,
-    Folder,
-    MapFormat,
-    NetworkOptions,
-    Option,
-    Version,
-    whole_number,
-)
+from overfeat_tools.cli.declaration import Argument, Option, whole_number
+from overfeat_tools.cli.inputs import InputOptions, input_files
+from overfeat_tools.cli.options import Folder, MapFormat, NetworkOptions, Version
 from overfeat_tools.cli.program import program, started
-from overfeat_tools.cli.streams import agreed, input_files, say, write
+from overfeat_tools.cli.streams import agreed, say, write
 
 __all__ = [
     "Argument",
-    "Files",
     "Folder",
+    "InputOptions",
     "MapFormat",
     "NetworkOptions",
     "Option",

@@ -12,7 +12,6 @@ from overfeat_tools.errors import ImageError
 class Options(cli.NetworkOptions):
     """The options of of-classify."""
 
-    files: cli.Files = None
     count: Annotated[
         int,
         cli.Option(
@@ -93,7 +92,7 @@ def classify(options: Options) -> int:
     Pictures are a stream of PNM on standard input, or files. Each is scaled so that its shorter
     side fits the network, and the centre square is cut.
     """
-    files = cli.input_files(options.files)
+    files = cli.input_files(options)
 
     from overfeat_tools.backend import FloatArray
     from overfeat_tools.commands import preparation, run

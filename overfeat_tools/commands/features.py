@@ -9,7 +9,6 @@ from overfeat_tools import cli
 class Options(cli.NetworkOptions):
     """The options of of-features."""
 
-    files: cli.Files = None
     form: cli.MapFormat = "text"
 
 
@@ -19,7 +18,7 @@ def features(options: Options) -> int:
     Pictures are a stream of PNM on standard input, or files. They are taken as they are, of any
     size that is at least the network's input: a larger one gives a map of features.
     """
-    files = cli.input_files(options.files)
+    files = cli.input_files(options)
 
     from overfeat_tools.commands import run
 

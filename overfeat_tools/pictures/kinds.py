@@ -6,17 +6,17 @@ Only what this table allows is ever given to a decoder, so no file can reach one
 
 import ctypes
 import re
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
 
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures.boundaries import jpeg_end, png_end, webp_end
 from overfeat_tools.pictures.cursor import Cursor
 from overfeat_tools.pictures.decoders import pillow_frames, read_jpeg, read_with_pillow
-from overfeat_tools.pictures.extras import heif_frames, jxl_frames, read_heif, read_jxl, read_raw
+from overfeat_tools.pictures.extras import heif_frames, read_heif, read_jxl, read_raw
 from overfeat_tools.pictures.faults import as_image_error, of_decoder
 from overfeat_tools.pictures.metadata import animated_png_parts, heif_parts, png_parts, webp_parts
 from overfeat_tools.pictures.orientation import upright
@@ -101,7 +101,7 @@ _KINDS = (
         partial(pillow_frames, form="AVIF", parts_of=heif_parts),
     ),
     Kind("HEIF", _BOX + rb"(?:hei[cxms]|hev[cxms]|mif1|msf1|miaf)", read_heif, heif_frames),
-    Kind("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", read_jxl, jxl_frames),
+    Kind("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", read_jxl),
     _pillow("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG2000"),
     _pillow("PSD", rb"8BPS\0\x01"),
     _pillow("ICO", rb"\0\0\x01\0[^\0]\0"),
@@ -122,7 +122,7 @@ _KINDS = (
     Kind("Radiance HDR", rb"#\?(?:RADIANCE|RGBE)", advice=_CONVERT),
     Kind("FITS", rb"SIMPLE  =", advice=_CONVERT),
     Kind("DICOM", rb".{128}DICM"),
-    _other("video", rb".{4}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]", advice="take frames"),
+    _other("video", rb".{4}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]", "take frames"),
     Kind("MNG", rb"[\x8a\x8b][MJ]NG"),
     Kind("large PSD (PSB)", rb"8BPS"),
     Kind("XCF", rb"gimp xcf"),
@@ -160,20 +160,23 @@ def kind_with_end(first: bytes) -> Kind | None:
     return next((kind for kind in _KINDS if kind.end and re.match(kind.mark, first, re.DOTALL)), None)
 
 
-def decode(encoded: Encoded, wanted: Wanted) -> Iterator[Picture | ImageError]:
-    """Decode a file; give its frames that are wanted, upright, each as it is asked for, or what is wrong with them."""
+def decode(encoded: Encoded, wanted: Wanted) -> Iterator[tuple[int | None, Picture | ImageError]]:
+    """Decode a file; give the frames that are wanted, upright, each as it is asked for, or what is wrong with it.
+
+    Frames are numbered from 1 where a file may have several and more than the first is wanted.
+    """
     kind = encoded.kind
     if wanted.frames == 1 or kind.frames is None:
-        yield _picture(lambda: kind.read(encoded.data, wanted), kind, wanted.background)  # type: ignore[misc]  # it has one
+        picture = _picture(lambda: kind.read and kind.read(encoded.data, wanted), kind, wanted.background)
+        if picture is not None:
+            yield None, picture
         return
     frames = kind.frames(encoded.data, wanted)
-    for number in count(1):
+    for number in range(1, (wanted.frames or sys.maxsize) + 1):
         picture = _picture(lambda: next(frames, None), kind, wanted.background)
         if picture is None:
             return
-        yield picture if isinstance(picture, ImageError) else replace(picture, frame=number)
-        if number == wanted.frames:
-            return
+        yield number, picture
 
 
 def _picture(

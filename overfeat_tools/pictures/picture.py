@@ -52,13 +52,11 @@ class Decoded:
 class Picture:
     """A picture: `pixels` (H, W, 3), red, green, blue, 0..255, uint8, or float32 where bytes don't suffice.
 
-    `warning` says why some of it is missing, where it could be decoded only in part.  `frame` is its number, from 1,
-    in an animation or document of which more than the first was asked for.
+    `warning` says why some of it is missing, where it could be decoded only in part.
     """
 
     pixels: Array
     warning: str | None = None
-    frame: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:

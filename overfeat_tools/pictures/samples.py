@@ -5,6 +5,7 @@ import numpy as np
 from overfeat_tools.backend import Array
 
 BYTE = 255
+DEEP = 65535
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0..255."""

@@ -9,7 +9,14 @@ from collections.abc import Generator
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures.boundaries import PICTURE_START, rest_end
 from overfeat_tools.pictures.cursor import MOST_PICTURE_BYTES
-from overfeat_tools.pictures.kinds import EARLY_MARK_BYTES, MARK_BYTES, PNM_MARK, UnknownKindError, kind_of, kind_with_end
+from overfeat_tools.pictures.kinds import (
+    EARLY_MARK_BYTES,
+    MARK_BYTES,
+    PNM_MARK,
+    UnknownKindError,
+    kind_of,
+    kind_with_end,
+)
 from overfeat_tools.pictures.picture import Encoded, Event, Remark
 from overfeat_tools.pictures.pnm import PnmParser
 
