@@ -198,7 +198,7 @@ def test_no_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = read(file, data)
     (item,) = prepared(iter([good]), none_left, {})  # type: ignore[arg-type]
     assert "memory" in str(item.error)
-    monkeypatch.setattr("overfeat_tools.pictures.decoders.rgb", none_left)
+    monkeypatch.setattr("overfeat_tools.pictures.kinds.rgb", none_left)
     assert "memory" in str(read(file, data).error)
     monkeypatch.setattr("overfeat_tools.pictures.reading._whole", none_left)
     assert "memory" in str(read(file, data).error)
