@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from overfeat_tools.errors import ImageError
+from overfeat_tools.errors import ImageError, reason
 from overfeat_tools.pictures.decoders import Decoded, read_heif, read_jpeg, read_with_pillow
 from overfeat_tools.pictures.faults import as_image_error, of_decoder
 from overfeat_tools.pictures.metadata import heif_parts, png_parts, webp_parts
@@ -129,6 +129,8 @@ def decode(kind: Kind, data: bytes, side: int | None) -> Picture | ImageError:
         return as_image_error(error)
     except MemoryError as error:
         fault = as_image_error(error)
+    except ImportError as error:
+        return ImageError(f"a library that decodes {kind.name} can't be loaded: {reason(error)}")
     except Exception as error:  # noqa: BLE001 -- decoders raise whatever they like at a broken file
         return of_decoder(error, kind.name)
     # Out of the handler, whose traceback held what had been taken: glibc would keep it for more of the same kind.
