@@ -56,11 +56,15 @@ def read_tiff(data: bytes, _side: int | None) -> Decoded:
         elif _by_pillow(page):
             pixels = _pillow_colours(needed, page)
         else:
-            raise ImageError(
-                f"a TIFF of {page.bitspersample} bits and compression {int(page.compression)} isn't supported without "
-                "the package imagecodecs: pip install 'overfeat_tools[tiff]'"
-            )
+            raise _without_imagecodecs(page)
     return Decoded(rgb(pixels), known(chosen.integers(ORIENTATION)))
+
+
+def _without_imagecodecs(page: "TiffPage") -> ImageError:
+    return ImageError(
+        f"a TIFF of {page.bitspersample} bits, {page.samplesperpixel} channels and compression {int(page.compression)} "
+        "isn't supported without the package imagecodecs: pip install 'overfeat_tools[tiff]'"
+    )
 
 
 def _page(data: bytes) -> Directory:
@@ -122,8 +126,13 @@ def _by_pillow(page: "TiffPage") -> bool:
 
 
 def _pillow_colours(data: bytes, page: "TiffPage") -> Array:
+    from PIL import UnidentifiedImageError
+
     _silence_libtiff()
-    pixels, _ = pillow_pixels(data, "TIFF")
+    try:
+        pixels, _ = pillow_pixels(data, "TIFF")
+    except UnidentifiedImageError:  # tifffile has identified it: a kind that Pillow doesn't know
+        raise _without_imagecodecs(page) from None
     if pixels.dtype == np.uint8:
         return pixels
     maxval = (1 << page.bitspersample) - 1
