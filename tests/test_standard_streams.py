@@ -232,3 +232,6 @@ def test_names_are_utf_8_in_every_locale(latin_1: dict[str, str], tmp_path: Path
     path = f"{tmp_path}/keine {name}"
     result = run("classify", "--net", "tiny", path.encode(), **latin_1)
     assert result.one_line(3) == f"of-classify: {path}: {os.strerror(errno.ENOENT).lower()}\n"
+    listed = ("download", "--list", "-d", os.fsencode(tmp_path / name))
+    assert run(*listed, **latin_1).out == run(*listed).out
+    assert name.encode() in run(*listed, **latin_1).out
