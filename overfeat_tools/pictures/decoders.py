@@ -9,7 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,19 @@ def read_heif(data: bytes, side: int | None) -> Decoded:
         raise ImageError("HEIF files need the package pillow-heif: pip install 'overfeat_tools[heif]'") from error
     pillow_heif.register_heif_opener()
     return read_with_pillow(data, side, form="HEIF", parts_of=heif_parts)
+
+
+def read_jpeg_2000(data: bytes, side: int | None) -> Decoded:
+    """Decode JPEG 2000; samples of less than a byte come from Pillow shifted to its top, where white is not 255."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    bits, columns, rows = data[start + 42 : start + 45] if start >= 0 else b"\7\1\1"
+    if columns > 1 or rows > 1:
+        raise ImageError("a kind of JPEG 2000 that isn't supported: its first channel is subsampled")
+    decoded = read_with_pillow(data, side, form="JPEG2000")
+    bits = (bits & 0x7F) + 1
+    if bits >= 8 or b"pclr" in data[:start]:  # noqa: PLR2004 -- bits of a byte
+        return decoded
+    return replace(decoded, pixels=scaled(decoded.pixels >> (8 - bits), (1 << bits) - 1))
 
 
 def read_jpeg(data: bytes, side: int | None) -> Decoded:
