@@ -4,6 +4,7 @@ A program spends some time on imports.  Ctrl-C in the meantime should end it as 
 work, without a traceback: so nothing else is imported before that is arranged.
 """
 
+import os
 import signal
 import sys
 from functools import partial
@@ -14,6 +15,8 @@ def run(command: str) -> None:
     """Run the program of a command."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Ours are the threads.  OpenBLAS starts its own when it is loaded, and ends the process where it can't.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import_module(f"overfeat_tools.commands.{command}").main()
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,10 @@ try:
     import atheris
 except ImportError:
     atheris = None
+
+if TYPE_CHECKING:
+    from overfeat_tools.errors import ImageError
+    from overfeat_tools.pictures.pnm import Picture
 
 CORPUS = Path(__file__).parent / "fuzz_corpus" / "pnm.txt"
 MAX_PIXELS = 1 << 12
@@ -36,7 +41,8 @@ def corpus() -> list[bytes]:
     return [bytes.fromhex(line) for line in CORPUS.read_text().split()]
 
 
-def _events(chunks: Iterable[bytes]) -> Iterator[object]:
+def events(chunks: Iterable[bytes]) -> Iterator["Picture | ImageError"]:
+    """Feed a parser and give what comes out of it, the error that ended it last."""
     from overfeat_tools.errors import ImageError, StreamError
     from overfeat_tools.pictures.pnm import PnmParser
 
@@ -49,28 +55,36 @@ def _events(chunks: Iterable[bytes]) -> Iterator[object]:
         while True:
             try:
                 picture = parser.next_picture()
-            except StreamError as error:
-                yield str(error)
-                return
             except ImageError as error:
-                yield str(error)
+                yield error
+                if isinstance(error, StreamError):
+                    return
                 continue
             if picture is None:
                 break
-            pixels = picture.pixels
-            assert pixels.ndim == 3
-            assert pixels.shape[2] == 3
-            assert pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
-            assert pixels.dtype in (np.uint8, np.float32)
-            assert not pixels.size or 0 <= pixels.min() <= pixels.max() <= 255
-            yield pixels.shape, pixels.dtype.str, pixels.tobytes()
+            yield picture
+
+
+def _told(chunks: Iterable[bytes]) -> Iterator[object]:
+    """Check what comes out, and make it comparable."""
+    for event in events(chunks):
+        if isinstance(event, Exception):
+            yield str(event)
+            continue
+        pixels = event.pixels
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
+        assert pixels.dtype in (np.uint8, np.float32)
+        assert not pixels.size or 0 <= pixels.min() <= pixels.max() <= 255
+        yield pixels.shape, pixels.dtype.str, pixels.tobytes()
 
 
 def check(data: bytes) -> None:
     """Parse a stream whole and in pieces."""
-    whole = list(_events([data]))
+    whole = list(_told([data]))
     step = 1 + len(data) % 7
-    pieces = list(_events(data[i : i + step] for i in range(0, len(data), step)))
+    pieces = list(_told(data[i : i + step] for i in range(0, len(data), step)))
     assert pieces == whole, (whole, pieces)
 
 

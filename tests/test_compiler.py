@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from overfeat_tools.backend import Compiler, CpuBackend
+from overfeat_tools.backend import Compiler, CpuBackend, FunctionBuilder
 from overfeat_tools.backend import compiler as under_test
 from overfeat_tools.backend.code_cache import CodeCache
 from overfeat_tools.backend.compiler import open_compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder
 from overfeat_tools.convolution.kernels.epilogue import epilogue_kernel
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +75,7 @@ def scaling(
         emit.store(emit.fmul(emit.load(place), builder.ir.Constant(builder.float_type, factor)), place)
         builder.finish()
 
-    function = compiler.function(name, parameters, str(factor).encode() if source is None else source, build)
+    function = compiler.function(name, str(factor).encode() if source is None else source, build)
 
     def scale() -> float:
         x = np.array([3.0], np.float32)

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -227,10 +228,11 @@ def test_a_picture_too_large_for_memory(tmp_path: Path) -> None:
     [
         (lambda: MAKERS["png"](SMOOTH)[:-40], "cut off"),
         (lambda: MAKERS["bmp"](SMOOTH)[:-40], "cut off"),
+        (lambda: MAKERS["webp"](SMOOTH)[:-40], "cut off"),
         (lambda: png_with(MAKERS["png"](SMOOTH))[:50] + bytes(60), "damaged"),
         (lambda: b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\4\0\0\0\4\0\x10\0\3" + bytes(99), "isn't supported"),
     ],
-    ids=["png", "bmp", "png-damaged", "psd-16"],
+    ids=["png", "bmp", "webp", "png-damaged", "psd-16"],
 )
 def test_what_is_wrong(make: Callable[[], bytes], words: str, file: Path) -> None:
     assert words in str(read(file, make()).error)
@@ -242,6 +244,38 @@ def test_formats_whose_frames_do_not_begin_at_0(file: Path) -> None:
     head = b"8BPS\0\1" + bytes(6) + b"\0\3" + height.to_bytes(4, "big") + width.to_bytes(4, "big") + b"\0\x08\0\3"
     planes = np.moveaxis(SMOOTH, 2, 0).tobytes()
     np.testing.assert_array_equal(pixels(file, head + bytes(12) + b"\0\0" + planes), SMOOTH)
+
+
+@pytest.mark.parametrize("count", [1, 255, 256])
+def test_palettes_of_every_size(count: int, file: Path) -> None:
+    """A TGA's has its length among the bytes that it is recognised by."""
+    table = np.random.default_rng(0).integers(0, 256, (count, 3), np.uint8)
+    indices = np.arange(24 * 40).reshape(24, 40) % count
+    head = struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, count, 24, 0, 0, 40, 24, 8, 0x20)
+    data = head + table[:, ::-1].tobytes() + indices.astype(np.uint8).tobytes()
+    np.testing.assert_array_equal(pixels(file, data), table[indices])
+
+
+def test_packed_rows_without_an_end(file: Path) -> None:
+    """As ffmpeg writes SGI: the length of a row is enough."""
+    planes = np.moveaxis(SMOOTH, 2, 0)[:, ::-1]
+    rows = [bytes([0x80 | 40]) + row.tobytes() for plane in planes for row in plane]
+    offsets = [512 + 8 * len(rows) + 41 * number for number in range(len(rows))]
+    head = struct.pack(">HBBHHHH", 474, 1, 1, 3, 40, 24, 3).ljust(512, b"\0")
+    data = head + struct.pack(f">{len(rows)}I", *offsets) + struct.pack(">I", 41) * len(rows) + b"".join(rows)
+    np.testing.assert_array_equal(pixels(file, data), SMOOTH)
+
+
+def test_what_the_system_lacks_is_no_damage(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library or a descriptor may be missing while a good file is decoded."""
+    data = MAKERS["png"](SMOOTH)
+    for error, words in ((OSError(24, "Too many open files"), "too many open"), (ImportError("no room"), "no room")):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("overfeat_tools.pictures.kinds.rgb", fail)
+        assert words in str(read(file, data).error)
 
 
 def test_a_stream_that_begins_with_blanks_is_one_in_a_file_too(file: Path) -> None:

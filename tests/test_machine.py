@@ -1,6 +1,8 @@
 """What a process may use: its control groups' limits, of both versions, from trees made here."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,22 @@ def test_what_cannot_be_read_is_no_limit(text: str, tmp_path: Path) -> None:
     assert machine.processors(root, mine) >= 1
     assert machine.memory_bytes(root, mine) > GIB
     assert machine.processors(root, tmp_path / "none") >= 1
+
+
+@pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_limits_of_the_process_itself(kind: str) -> None:
+    """They are known before anything fails, and hold the number of threads down."""
+    program = (
+        f"import resource; resource.setrlimit(resource.{kind}, (1 << 30, 1 << 30))\n"
+        "from overfeat_tools.backend import machine\n"
+        "print(machine.memory_bytes(), machine.free_bytes(), machine.threads_with_room(300))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    memory, free, threads = map(int, done.stdout.split())
+    assert memory == GIB
+    assert GIB // 4 < free < GIB
+    assert 2 < threads < 25
+    assert machine.threads_with_room(300) == 300
 
 
 def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,32 @@ BOMB = zlib.compress(bytes(40 << 20))
 EXIF_WITH_TEXT = Image.Exif()
 EXIF_WITH_TEXT[0x010F] = "Maker"
 
+HOSTILE_PNG = (b"zTXt", b"Comment\0\0" + BOMB), (b"iCCP", b"profile\0\0" + BOMB), (b"eXIf", b"junk")
+
+
+def gif_with(pixels: Array, *blocks: bytes) -> bytes:
+    """Give a GIF with blocks before its picture."""
+    data = MAKERS["gif"](pixels)
+    place = 13 + (3 << (data[10] & 7) + 1)
+    return data[:place] + b"".join(blocks) + data[place:]
+
+
+def psd_with(pixels: Array, resources: bytes) -> bytes:
+    """Give a PSD with a section of resources."""
+    height, width = pixels.shape[:2]
+    head = struct.pack(">4sH6xHIIHHI", b"8BPS", 1, 3, height, width, 8, 3, 0)
+    return head + struct.pack(">I", len(resources)) + resources + bytes(6) + np.moveaxis(pixels, 2, 0).tobytes()
+
+
+def icon(pixels: Array, kind: str) -> bytes:
+    """Give an icon that is a PNG file with metadata."""
+    png = png_with(MAKERS["png"](pixels), *HOSTILE_PNG)
+    height, width = pixels.shape[:2]
+    if kind == "ico":
+        return struct.pack("<HHHBBxxHHII", 0, 1, 1, width, height, 1, 32, len(png), 22) + png
+    return b"icns" + struct.pack(">I4sI", 16 + len(png), b"icp6", 8 + len(png)) + png
+
+
 HOSTILE: dict[str, Callable[[Array], bytes]] = {
     "png-text": lambda p: png_with(MAKERS["png"](p), (b"zTXt", b"Comment\0\0" + BOMB)),
     "png-text-itxt": lambda p: png_with(MAKERS["png"](p), (b"iTXt", b"Comment\0\1\0\0\0" + BOMB)),
@@ -131,6 +157,10 @@ HOSTILE: dict[str, Callable[[Array], bytes]] = {
         p, 2, t270=("s", [b"\xff" * 9]), t34665=("I", 0xFFFFFF), t700=("B", [255] * 9), t282=("s", [b"x"])
     ),
     "tiff-lzw-exif": lambda p: saved(p, "TIFF", compression="tiff_lzw", tiffinfo={34665: 7, 330: 9, 700: b"x"}),
+    "gif-application": lambda p: gif_with(p, b"!\xff\x0bNETSCAPE2.0\0", b"!\xfe" + (b"\xff" + bytes(255)) * 99 + b"\0"),
+    "psd-resources": lambda p: psd_with(p, b"8BIM\4\x0f\0\0\xff\xff\xff\xffjunk"),
+    "ico": lambda p: icon(p, "ico"),
+    "icns": lambda p: icon(np.concatenate([p, p]), "icns"),
     "tiff-lsm": lambda p: tiff_of(p, 2, t34412=("B", [0] * 99), t34118=("I", 1), t65421=("H", 1)),
 }  # fmt: skip
 
@@ -154,6 +184,15 @@ def test_an_odd_entry_beside_the_orientation(kind: str, tmp_path: Path) -> None:
     }[kind]()
     found = read(tmp_path / "file", data).astype(int)
     assert found.shape == CORNERS.shape
+    assert np.abs(found[4:12, 4:28] - (200, 30, 30)).max() < 25
+
+
+def test_the_packet_of_xmp_is_found_among_others(tmp_path: Path) -> None:
+    """A thermal camera's data and extensions of XMP lie in segments of the same kind."""
+    head = b"http://ns.adobe.com/xap/1.0/\0"
+    segments = [b"FLIR\0" + bytes(99), b"http://ns.adobe.com/xmp/extension/\0" + xmp(3), head + xmp(6)]
+    data = jpeg_with(MAKERS["jpeg"](np.ascontiguousarray(STORED[6])), *((0xE1, segment) for segment in segments))
+    found = read(tmp_path / "file", data).astype(int)
     assert np.abs(found[4:12, 4:28] - (200, 30, 30)).max() < 25
 
 

@@ -138,7 +138,9 @@ def _fold(network: Network, x: Array) -> Iterator[Array]:
             x, padded = x.copy(), 0
             rectify(x, layer.threshold)
         elif isinstance(layer, MaxPool):
-            x, padded = max_pool(x, layer.size, backend), 0
+            before, padded = x, 0
+            x = np.empty((len(x), *(side // layer.size for side in x.shape[1:3]), x.shape[3]), np.float32)
+            max_pool(before, x, layer.size, backend)
         else:
             padded = layer.width if isinstance(layer, Pad) else 0
             with backend.computing():

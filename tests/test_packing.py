@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import Compiler, CpuBackend
-from overfeat_tools.convolution.gemm import Gemm
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, runs
 from tests import reference
 from tests.kernel_arrays import integers, normal, untouched
@@ -34,11 +33,12 @@ def test_products(cache_bytes: int, *, is_complex: bool, cpu: CpuBackend, monkey
         x = integers((elements, rows, parts, length), 1)
         weights = integers((elements, panels, length, parts, width // parts), 2)
         out = untouched((elements, rows, panels * width))
-        Products(
-            x, np.arange(rows, dtype=np.int64) * parts * length, runs((0,), length),
-            weights.reshape(elements, panels, length, width), out,
+        products = Products(
+            x, rows * parts * length, np.arange(rows, dtype=np.int64) * parts * length, runs((0,), length),
+            weights.reshape(elements, panels, length, width), out, (rows * panels * width, panels * width),
             (length, panels * width // 2) if is_complex else None,
-        ).compute(slice(0, elements * panels), cpu)  # fmt: skip
+        )  # fmt: skip
+        cpu.launch([products.calls(slice(0, elements * panels), cpu)])
         left, right = (
             values[:, :, 0] + 1j * values[:, :, 1] if is_complex else values[:, :, 0].astype(np.float64)
             for values in (x, weights.swapaxes(2, 3))
@@ -73,30 +73,16 @@ def test_panels_of_weights(kernels: int) -> None:
             np.testing.assert_array_equal(panel[..., j], taps)
 
 
-def test_panels_of_patches(cpu: CpuBackend) -> None:
-    """A few rows go into a panel of one vector; what is beyond the last row is zero; rows may be apart in memory."""
-    assert cpu.compiler is not None
-    lanes = cpu.compiler.lanes
-    gemm = Gemm(layer(cpu).geometry(9, 9), cpu)
-    for rows in (*range(1, 36), 47, 48, 49, 63, 64, 65, 100):
-        cpu.workspace("panels", (1 << 14,), np.float32)[...] = np.nan
-        patches = integers((rows, 30))[:, 5:16]
-        panels = gemm._panels(patches, cpu.compiler)  # noqa: SLF001 -- its layout is what the kernel reads
-        width = panels.shape[2]
-        assert width == (lanes if rows <= lanes else 2 * lanes)
-        answer = np.zeros((11, len(panels) * width))
-        answer[:, :rows] = patches.T
-        np.testing.assert_array_equal(panels.transpose(1, 0, 2).reshape(11, -1), answer)
-
-
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 33])
 @pytest.mark.parametrize(("kernels", "channels"), [(8, 64), (6, 64), (8, 60), (1000, 96)])
 def test_classifiers(rows: int, kernels: int, channels: int, cpu: CpuBackend) -> None:
     """Whether the sizes suit the kernel for few rows or not."""
     convolution, x = layer(cpu, channels=channels, kernels=kernels, method="gemm"), normal((rows, 3, 3, channels), 3)
     with cpu.computing():
+        # Whatever stood in the memory for patches before.
+        cpu.workspace("patches", (1 << 16,), np.float32)[...] = np.nan
         assert reference.distance(convolution(x), expected(convolution, x)) < 3e-6
-    assert set(convolution.used) == {"gemm"}
+    assert set(convolution.used) == {"unpacked"}
 
 
 @pytest.mark.parametrize(("kernel", "size"), [(3, (9, 13)), (5, (17, 12)), (7, (21, 26))])

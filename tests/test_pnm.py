@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,31 +19,11 @@ from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures import pnm_header
 from overfeat_tools.pictures.pnm import Picture, PnmParser
 from tests import fuzz_pnm
+from tests.fuzz_pnm import events
 
 Array = npt.NDArray[np.generic]
 
 Event = Picture | ImageError
-
-
-def events(chunks: Iterable[bytes]) -> Iterator[Event]:
-    """Feed a parser and give what comes out of it, the error that ended it last."""
-    parser = PnmParser()
-    for chunk in [*chunks, None]:
-        if chunk is None:
-            parser.close()
-        else:
-            parser.feed(chunk)
-        while True:
-            try:
-                picture = parser.next_picture()
-            except ImageError as error:
-                yield error
-                if isinstance(error, StreamError):
-                    return
-                continue
-            if picture is None:
-                break
-            yield picture
 
 
 def pictures(*chunks: bytes) -> list[Array]:

@@ -345,7 +345,9 @@ def test_launchers_import_nothing_from_the_current_folder(tmp_path: Path) -> Non
     assert (result.status, result.names, result.err) == (0, ["star"], "")
 
 
-def test_launchers_given_a_folder_on_standard_input(tmp_path: Path) -> None:
-    """Python ends with a fatal error there; it matters only where standard input would be read."""
+def test_launchers_given_a_folder_as_a_stream(tmp_path: Path) -> None:
+    """Python ends with a fatal error there; it matters only where the stream would be used."""
     launch("of-classify --net tiny < .", tmp_path).one_line(1, "of-classify: standard input", "a folder")
     assert launch(f"of-classify --net tiny -n 1 {STAR} < .", tmp_path).names == ["star"]
+    launch(f"of-classify --net tiny {STAR} 1< .", tmp_path).one_line(1, "standard output is closed")
+    assert launch(f"of-classify --net tiny -n 1 {STAR} 2< .", tmp_path).names == ["star"]

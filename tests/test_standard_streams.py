@@ -135,6 +135,31 @@ def test_live_errors() -> None:
         live.finish().one_line(3, "picture 1: 10x10 is smaller than 231x231")
 
 
+@pytest.mark.parametrize(
+    ("limit", "status", "words"),
+    [("-v 120000", 1, "memory"), ("-v 170000", 3, "memory"), ("-n 7", 3, "too many"), ("-n 5", 1, "too many")],
+)
+def test_shortage(limit: str, status: int, words: str) -> None:
+    """Whatever runs short, the picture is not to blame, and no library has the last word."""
+    shell(f"ulimit {limit}; of-features --net tiny {STAR}").one_line(status, words)
+
+
+def test_as_many_threads_as_there_is_room_for(expected: bytes) -> None:
+    """OpenBLAS would end the process if one of them found no memory for its buffer."""
+    line = f"ulimit -v 600000; of-{shlex.join(FEATURES)} --threads 300"
+    result = shell(line)
+    assert (result.status, result.err, len(result.out)) == (0, "", len(expected))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody else")
+def test_no_thread_may_be_started(tmp_path: Path) -> None:
+    """As for a user with too many processes; root is exempt, and may keep his right to read this Python."""
+    nobody = "setpriv --reuid 4294967 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
+    command = shlex.join(map(str, argv("classify", "--net", "tiny", "-n", "1", "--threads", "8", STAR)))
+    result = shell(f"{nobody} bash -c 'ulimit -u 1; exec {command}'", HOME=str(tmp_path))
+    assert (result.status, result.names, result.err) == (0, ["star"], "")
+
+
 TALKATIVE = """
 import logging, os, sys, warnings
 from dataclasses import dataclass
@@ -207,3 +232,6 @@ def test_names_are_utf_8_in_every_locale(latin_1: dict[str, str], tmp_path: Path
     path = f"{tmp_path}/keine {name}"
     result = run("classify", "--net", "tiny", path.encode(), **latin_1)
     assert result.one_line(3) == f"of-classify: {path}: {os.strerror(errno.ENOENT).lower()}\n"
+    listed = ("download", "--list", "-d", os.fsencode(tmp_path / name))
+    assert run(*listed, **latin_1).out == run(*listed).out
+    assert name.encode() in run(*listed, **latin_1).out

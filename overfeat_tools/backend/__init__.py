@@ -7,13 +7,16 @@ keeps it in a `code_cache`.  `cuda` is a graphics card, with its `transfers`.
 """
 
 from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
-from overfeat_tools.backend.compiler import Compiled, Compiler
+from overfeat_tools.backend.calls import Argument, Call, Compiled, Piece, Place, Scratch
+from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.cpu import CpuBackend
+from overfeat_tools.backend.function_builder import FunctionBuilder, Parameters, Value
+from overfeat_tools.backend.program import Program, Recording
 from overfeat_tools.errors import BackendError
 
 __all__ = [
-    "Array", "Backend", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray",
-    "open_backend",
+    "Argument", "Array", "Backend", "Call", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray",
+    "FunctionBuilder", "Parameters", "Piece", "Place", "Program", "Recording", "Scratch", "Value", "open_backend",
 ]  # fmt: skip
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.backend.compiler import Compiler
+if TYPE_CHECKING:
+    from overfeat_tools.backend.calls import Piece
+    from overfeat_tools.backend.compiler import Compiler
+    from overfeat_tools.backend.program import Program, Recording
 
 # On a graphics card these are cupy's arrays, which take numpy's operators and methods.
 FloatArray = npt.NDArray[np.float32]
@@ -47,7 +50,7 @@ class Backend(Protocol):
     """
 
     name: str
-    compiler: Compiler | None
+    compiler: "Compiler | None"
     cache_bytes: int
     ahead: int
 
@@ -61,6 +64,15 @@ class Backend(Protocol):
 
     def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
         """Call `work` with each of the items; the calls must not depend on each other."""
+
+    def launch(self, pieces: "Sequence[Piece]", scratch_bytes: int = 0) -> None:
+        """Carry out compiled calls; the pieces must not depend on each other.  Only where there is a compiler."""
+
+    def record(self, compute: "Callable[[Recording], FloatArray]", x: Array) -> "Program":
+        """Record what `compute` launches, which reads `x`."""
+
+    def replay(self, program: "Program", x: Array) -> tuple[FloatArray, Array]:
+        """Carry out a program; return a new array and when each stage began, and the last ended, in nanoseconds."""
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices for `parallel_for`, none shorter than `least`."""

@@ -14,25 +14,21 @@ import ctypes
 import importlib.util
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from overfeat_tools import __version__
+from overfeat_tools.backend.calls import Compiled
 from overfeat_tools.backend.code_cache import CodeCache
 from overfeat_tools.paths import cache_folder
 
 # What the processor must have, the floats of a vector, and the number of vector registers.
 _VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))
 
-_C_TYPES = {"pointer": ctypes.c_void_p, "table": ctypes.c_void_p, "integer": ctypes.c_int64, "float": ctypes.c_float}
-
-Compiled = Callable[..., None]
-"""A compiled function.  It takes addresses, integers and floats, and releases the GIL while it runs."""
-
-Build = Callable[[Any, str], None]
-"""Adds a function to a module of LLVM IR, given the module and the function's symbol."""
+Build = Callable[[Any, str], str | None]
+"""Adds a function to a module of LLVM IR, given the module and the function's symbol, or gives the module's text."""
 
 
 def open_compiler() -> "Compiler | None":
@@ -108,15 +104,13 @@ class Compiler:
                 return True
         return False
 
-    def function(self, name: str, parameters: Mapping[str, str], source: bytes, build: Build) -> Compiled:
+    def function(self, name: str, source: bytes, build: Build) -> Compiled:
         """Return a compiled function.
 
         Parameters
         ----------
         name : str
             Together with `source`, tells the function from all others.
-        parameters : mapping of str to {"pointer", "table", "integer", "float"}
-            Its parameters' names and kinds, in order.
         source : bytes
             Whatever the function depends on besides its name; if empty, because the package was installed without its
             sources, nothing is kept between runs.
@@ -136,8 +130,7 @@ class Compiler:
                 self._engine.finalize_object()
                 address = self._engine.get_function_address(symbol)
                 assert address, symbol  # noqa: S101 -- the cache's checksum covers the name
-                signature = ctypes.CFUNCTYPE(None, *[_C_TYPES[kind] for kind in parameters.values()])
-                self._functions[name, source] = signature(address)
+                self._functions[name, source] = Compiled(address)
                 self.loaded = True
             return self._functions[name, source]
 
@@ -169,8 +162,7 @@ class Compiler:
         from llvmlite import binding
 
         written = self.ir.Module()
-        build(written, symbol)
-        module = binding.parse_assembly(str(written))
+        module = binding.parse_assembly(build(written, symbol) or str(written))
         module.verify()
         passes, builder = self._passes()
         passes.run(module, builder)
@@ -206,7 +198,7 @@ def _may_make_code() -> bool:
 
 
 def _source() -> bytes:
-    """Return the source of this module, which determines how functions are compiled."""
+    """Return the source of the modules that determine how functions are compiled."""
     with contextlib.suppress(OSError):
-        return Path(__file__).read_bytes()
+        return b"".join(Path(__file__).with_name(name).read_bytes() for name in ("compiler.py", "function_builder.py"))
     return b""

@@ -18,7 +18,10 @@ from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
+from overfeat_tools.backend.calls import Piece
 from overfeat_tools.backend.compiler import Compiler, open_compiler
+from overfeat_tools.backend.executor import Executor
+from overfeat_tools.backend.program import Program, Recording
 from overfeat_tools.backend.threads import ThreadPool
 
 _PLANS_KEPT = 64
@@ -55,6 +58,10 @@ class CpuBackend:
         self._blas = ThreadpoolController()
         self._blas_is_held = False
         self.compiler: Compiler | None = open_compiler() if compiling else None
+        self._executor: Executor | None = None
+        self._recording: Recording | None = None
+        # Workspaces and threads serve one batch at a time.
+        self._turn = threading.RLock()
 
     def __str__(self) -> str:
         return f"{self.name}, {self.threads} threads"
@@ -68,6 +75,36 @@ class CpuBackend:
         """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
         with self.computing():
             self._pool.run(work, items)
+
+    def launch(self, pieces: Sequence[Piece], scratch_bytes: int = 0) -> None:
+        """Carry out a stage of compiled calls on all threads, or note it where a program is being recorded."""
+        recording = self._recording or Recording()
+        recording.add(pieces, scratch_bytes)
+        if self._recording is None:
+            self._execute(Program(recording, {}, ()))
+
+    def record(self, compute: Callable[[Recording], FloatArray], x: Array) -> Program:
+        """Record the stages that `compute` launches, which reads `x`; nothing is carried out."""
+        self._recording = recording = Recording()
+        try:
+            y = compute(recording)
+        finally:
+            self._recording = None
+        return Program(recording, {**self._workspaces, "x": x, "y": y}, y.shape)
+
+    def replay(self, program: Program, x: Array) -> tuple[FloatArray, Array]:
+        """Carry out a program; return a new array and the times at which each stage began, and the last ended."""
+        y: FloatArray = self.empty(program.shape)
+        given = {"x": x, "y": y}
+        for name, size_bytes in program.buffer_bytes.items():
+            program.move(name, given[name] if name in given else self.workspace(name, (size_bytes,), np.uint8))
+        return y, self._execute(program)
+
+    def _execute(self, program: Program) -> Array:
+        if self._executor is None:
+            assert self.compiler is not None  # noqa: S101 -- it has compiled what is to be called
+            self._executor = Executor(self.compiler, self.threads, machine.processors())
+        return self._executor.run(program)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices: a few a thread, none shorter than `least`."""
@@ -121,15 +158,16 @@ class CpuBackend:
 
         May be nested; holding it around a whole batch saves setting it for every step.
         """
-        if self._blas_is_held:
-            yield
-            return
-        self._blas_is_held = True
-        try:
-            with self._blas.limit(limits=1, user_api="blas"):
+        with self._turn:
+            if self._blas_is_held:
                 yield
-        finally:
-            self._blas_is_held = False
+                return
+            self._blas_is_held = True
+            try:
+                with self._blas.limit(limits=1, user_api="blas"):
+                    yield
+            finally:
+                self._blas_is_held = False
 
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""

@@ -22,7 +22,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,12 @@ class CudaBackend:
         """Call `work` with each of the items; the calls queue what they do."""
         for item in items:
             work(item)
+
+    def launch(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: no kernels are compiled for a card, so no algorithm asks for this."""
+        raise NotImplementedError
+
+    record = replay = launch
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:  # noqa: ARG002 -- a thread's share is of no use here
         """Leave `range(length)` in one piece."""

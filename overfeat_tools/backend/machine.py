@@ -1,10 +1,11 @@
-"""What this process may use of its machine: processors, memory, caches; limits of its control groups included.
+"""What this process may use of its machine, within its own limits and its control groups': processors, memory, caches.
 
-Source: the Linux kernel's documentation of control groups, versions 1 and 2.
+Source: the Linux kernel's documentation of control groups, versions 1 and 2; proc(5).
 """
 
 import math
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 # Work cut finer than for this cache costs more in calls than it saves in memory traffic.
 _LEAST_CACHE_BYTES = 1 << 20
+
+# A stack, and the buffer that OpenBLAS takes for a thread; where there is no room for one it ends the process.
+_THREAD_BYTES = 40 << 20
 
 
 def processors(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
@@ -25,7 +29,7 @@ def processors(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
 def memory_bytes(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:
     """Give the memory that this process may use: the machine's, or the least limit of its control groups."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(min([machine, *(limit for limit, _ in _memory(root, own))]))
+    return int(min([machine, *(limit for limit, _ in (*_own_limits(), *_memory(root, own)))]))
 
 
 def free_bytes(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int | None:
@@ -35,7 +39,23 @@ def free_bytes(root: Path = CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int | None
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
-    return int(max(0, min([int(kilobytes) * 1024, *(limit - used for limit, used in _memory(root, own))])))
+    limits = (*((limit - _THREAD_BYTES, used) for limit, used in _own_limits()), *_memory(root, own))
+    return int(max(0, min([int(kilobytes) * 1024, *(limit - used for limit, used in limits)])))
+
+
+def threads_with_room(count: int) -> int:
+    """Give how many of so many threads there is room for, in half of what this process's own limits leave."""
+    left = min((limit - used for limit, used in _own_limits()), default=math.inf)
+    return int(max(1, min(count, left / 2 // _THREAD_BYTES)))
+
+
+def _own_limits() -> Iterator[tuple[float, float]]:
+    """Give limit and use of this process's addresses (`ulimit -v`) and data (`ulimit -d`), where there is a limit."""
+    for kind, column in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+        limit, _ = resource.getrlimit(kind)
+        pages = _number(Path("/proc/self/statm"), column)
+        if limit != resource.RLIM_INFINITY and pages < math.inf:
+            yield limit, pages * resource.getpagesize()
 
 
 def cache_bytes() -> int:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from overfeat_tools.backend.arrays import Item
+from overfeat_tools.backend.machine import threads_with_room
 
 
 class ThreadPool:
     """Up to `count` threads, the calling one among them; as many of the others as the system starts."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.count = threads_with_room(count)
         self._executor: ThreadPoolExecutor | None = None
 
     def run(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
@@ -41,7 +42,8 @@ class ThreadPool:
             raise failure
 
     def _start(self) -> None:
-        """Start the threads; half of them, and so on, where the system refuses."""
+        """Start the threads that there is room for; half of them, and so on, where the system refuses."""
+        self.count = threads_with_room(self.count)
         while self.count > 1:
             executor, gate = ThreadPoolExecutor(self.count - 1, thread_name_prefix="overfeat"), threading.Event()
             try:

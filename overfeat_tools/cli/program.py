@@ -1,9 +1,11 @@
 """Make a program of a command: parse its options, do it, and end with the right status or signal."""
 
 import contextlib
+import errno
 import gc
 import inspect
 import io
+import resource
 import signal
 import sys
 import warnings
@@ -15,9 +17,12 @@ import typer.main
 from typer.core import TyperCommand
 
 from overfeat_tools.cli.streams import NothingToDoError, check_output, say, show, take_stderr, write
-from overfeat_tools.errors import OverfeatError, UsageError
+from overfeat_tools.errors import OverfeatError, UsageError, reason
 
 Options = TypeVar("Options")
+
+# With fewer addresses (`ulimit -v`) libraries end the process or crash while they are loaded, OpenBLAS among them.
+_LEAST_ADDRESSES = 160 << 20
 
 
 def program(name: str, command: Callable[[Options], int], options: type[Options]) -> Callable[[], NoReturn]:
@@ -92,6 +97,7 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         with contextlib.redirect_stdout(io.StringIO()) as shown:
             parsed = parse.main(sys.argv[1:], prog_name=name, standalone_mode=False)
         if isinstance(parsed, options):
+            _check_addresses()
             status = command(parsed)
         else:  # the help or the version was asked for
             write(shown.getvalue().encode())
@@ -103,8 +109,8 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
     except typer.TyperException as error:
         message = " ".join(error.format_message().replace("Value error, ", "").split())
         failure = UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {name} -h")
-    except MemoryError:
-        failure = OverfeatError("not enough memory")
+    except (MemoryError, OSError) as error:
+        failure = _shortage(error)
     except ImportError as error:
         cause: BaseException = error
         while isinstance(cause.__context__, ImportError):
@@ -116,6 +122,21 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         return status
     say(name, str(failure))
     return failure.exit_status
+
+
+def _shortage(error: MemoryError | OSError) -> OverfeatError:
+    """Say what has run out; any other error of the system that nobody foresaw is a bug."""
+    if isinstance(error, MemoryError):
+        return OverfeatError("not enough memory")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return OverfeatError(reason(error))
+    raise error
+
+
+def _check_addresses() -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
+        raise MemoryError
 
 
 def _die_of(number: signal.Signals) -> NoReturn:

@@ -34,9 +34,12 @@ def write(data: bytes | memoryview) -> None:
 
 def check_output() -> None:
     """Learn of failures that some file systems report only when a descriptor is closed: so close a copy."""
-    if sys.stdout is not None:
-        with _failures_told():
-            os.close(os.dup(1))
+    try:
+        copy = os.dup(1)
+    except OSError:  # no descriptor is left, or stdout is closed
+        return
+    with _failures_told():
+        os.close(copy)
 
 
 @contextlib.contextmanager

@@ -114,11 +114,11 @@ def classify(options: Options) -> int:
             case "tsv":
                 cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                cli.write(ranking.ranking_json(best, item.number, item.file, item.warning))
+                cli.write(ranking.ranking_json(best, item.number, item.file, **item.told))
 
     def fail(item: Item, error: ImageError) -> None:
         if options.form == "json":
-            cli.write(ranking.picture_json(item.number, item.file, error=str(error)))
+            cli.write(ranking.picture_json(item.number, item.file, **item.told, error=str(error)))
 
     decode_side = None if options.exact else side
     this = run.Run("of-classify", options, network, topology.last_layer, prepare, answer, fail, decode_side)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from overfeat_tools import cli
+from overfeat_tools.cli.streams import file_text
 from overfeat_tools.errors import OverfeatError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -192,7 +193,8 @@ def _verify(options: Options, place: Path, files: "list[WeightFile]") -> int:
             status = error.exit_status
         else:
             known = "" if file.name in records else ", not recorded yet"
-            line = f"{file.network}: {place / file.name}: intact, sha256 {digest}{known}\n"
+            path = file_text(str(place / file.name))
+            line = f"{file.network}: {path}: intact, sha256 {digest}{known}\n"
             cli.write(line.encode(errors="surrogateescape"))
     return status
 
@@ -210,10 +212,10 @@ def _list(_: Options, place: Path, files: "list[WeightFile]") -> int:
         found: tuple[object, ...] = ("-", "-", "no")
         if path.is_file():
             size = path.stat().st_size
-            state = f"{record.installed} from {record.source}" if record else "by hand, not recorded"
+            state = f"{record.installed} from {file_text(record.source)}" if record else "by hand, not recorded"
             wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
             found = (size, record.sha256 if record else "-", state + wrong)
-        rows.append((file.network, path, *found))
+        rows.append((file.network, file_text(str(path)), *found))
     sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
     cli.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
     return 0

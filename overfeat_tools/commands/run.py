@@ -61,7 +61,7 @@ def check_memory(network: Network, last: int, pictures: int, height: int, width:
     free = network.backend.free_bytes()
     if free is not None and needed > free:
         raise MemoryShortageError(
-            f"{width}x{height} needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+            f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
         )
 
 

@@ -19,12 +19,15 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm
-from overfeat_tools.convolution.epilogue import Epilogue, max_pool
+from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
+from overfeat_tools.convolution.normalise import compiled_normalise
 from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
 from overfeat_tools.convolution.rates import RATES, Rates
 
-__all__ = ["FLOAT_BYTES", "RATES", "Allocate", "Convolution", "Geometry", "Ledger", "Rates"]
+__all__ = [
+    "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
+]  # fmt: skip
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.
 _SIZES_KEPT = 16
@@ -48,6 +51,8 @@ class Convolution:
         A method other than `auto` is used wherever it can be, and gemm elsewhere.
     ledger : Ledger, optional
         What preparations may cost, shared with other convolutions.
+    on_repacking : callable, optional
+        Called before packed weights are given up, as others may have noted where they are.
     """
 
     def __init__(
@@ -60,13 +65,14 @@ class Convolution:
         padding: int = 0,
         method: str = "auto",
         ledger: Ledger | None = None,
+        on_repacking: Callable[[], None] = lambda: None,
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
         self.used: Counter[str] = Counter()  # algorithms by name, and how many batches took each
         self._backend = backend
         self._ledger = ledger or Ledger(RATES[backend.name], compiler=backend.compiler)
-        self._account = Account(self._ledger)
+        self._account, self._on_repacking = Account(self._ledger), on_repacking
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
         # (No methods: a cache of one would keep all this alive.)  The compiler counts, as any convolution may drop it.
@@ -123,17 +129,23 @@ class Convolution:
         allocate: Allocate | None = None,
     ) -> FloatArray:
         """Convolve a batch by an algorithm that was made for its geometry; see `__call__`."""
-        self.used[str(algorithm)] += 1
-        weight, bias = self._parameters
+        bias, weights = self._parameters[1], self.pack(algorithm)
         backend, wanted = self._backend, algorithm.geometry
-        weights = self._pack(algorithm, weight)
         held = pool_size if algorithm.holds(pool_size) else 1
-        shape = (len(x), wanted.out_height // held, wanted.out_width // held, wanted.kernels)
+        rows, columns, allocate = wanted.out_height // held, wanted.out_width // held, allocate or backend.empty
         source = backend.xp.ascontiguousarray(x, np.float32)
-        y = (allocate or backend.empty)(shape)
+        shape = len(x), rows, columns, wanted.kernels
+        y = allocate(shape) if held == pool_size else backend.workspace("unpooled", shape)
         algorithm.run(source, weights, y, Epilogue(bias, threshold, held))
+        if held == pool_size:
+            return y
         # A pool that the algorithm cannot take is taken afterwards.
-        return y if held == pool_size else max_pool(y, pool_size, backend)
+        pooled = allocate((len(x), rows // pool_size, columns // pool_size, wanted.kernels))
+        if algorithm.is_compiled and backend.compiler:
+            compiled_max_pool(y, pooled, pool_size, backend, backend.compiler)
+        else:
+            max_pool(y, pooled, pool_size, backend)
+        return pooled
 
     def workspace_bytes(self, pictures: int, geometry: Geometry, pool_size: int = 1) -> int:
         """Bound the memory that a batch takes beside its input, its output and packed weights."""
@@ -147,7 +159,7 @@ class Convolution:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
         compiler = self._backend.compiler
         estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
-        ready = choose(estimates, self.packed)
+        ready = choose(estimates, self.packed, kernels_loaded=compiler is not None and compiler.loaded)
         if self.method == "auto":
             algorithm = self._account.invest(estimates, ready)
         else:
@@ -156,16 +168,19 @@ class Convolution:
         if compiler and algorithm.is_compiled and not compiler.usable():
             self._backend.compiler = None
             return self.choose(pictures, geometry)
+        self.used[str(algorithm)] += 1
         return algorithm
 
-    def _pack(self, algorithm: Algorithm, weight: FloatArray) -> list[Array]:
-        name = algorithm.packing
+    def pack(self, algorithm: Algorithm) -> list[Array]:
+        """Give the weights as an algorithm takes them, packed the first time."""
+        name, weight = algorithm.packing, self._parameters[0]
         if not algorithm.packed_bytes:
             if name not in self._ready:
                 self._ready[name] = algorithm.pack(weight)
             return self._ready[name]
         if name not in self.packed:
             # One set a layer: what served small batches gives way to what serves large ones.
+            self._on_repacking()
             self.packed.clear()
             self._account.replace(0)
             self.packed[name] = algorithm.pack(weight)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
+from overfeat_tools.backend import Array, Backend, Call, Compiler, FloatArray, Place
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, tile
 from overfeat_tools.convolution.kernels.matmul import VECTORS, panel_width
+from overfeat_tools.convolution.kernels.pad import pad_kernel
 from overfeat_tools.convolution.rates import Rates
+
+# A thread copies so many rows at a time, at least.
+_LEAST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -134,3 +138,22 @@ def padded(x: FloatArray, geometry: Geometry, backend: Backend, size: tuple[int,
 
     backend.parallel_for(copy, range(pictures))
     return result
+
+
+def compiled_pad(x: FloatArray, geometry: Geometry, backend: Backend) -> FloatArray:
+    """Surround maps (N, H, W, C) with the geometry's padding, by a compiled kernel; see `padded`."""
+    width, (pictures, rows, columns, channels) = geometry.padding, x.shape
+    if not width:
+        return x
+    y: FloatArray = backend.workspace("padded", (pictures, rows + 2 * width, columns + 2 * width, channels))
+    kernel = pad_kernel(compiler_of(backend))
+    row_floats, x_row_floats = y.shape[2] * channels, columns * channels
+    backend.launch([
+        [Call(kernel, (
+            Place(y, picture * y.strides[0]), Place(x, picture * x.strides[0]), row_floats, x_row_floats, rows,
+            width, width * channels, some.start, some.stop,
+        ))]
+        for picture in range(pictures)
+        for some in backend.chunks(y.shape[1], _LEAST_ROWS)
+    ])  # fmt: skip
+    return y

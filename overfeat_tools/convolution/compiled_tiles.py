@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, Call, FloatArray, Place, Scratch
 from overfeat_tools.convolution.algorithm import Algorithm, Tiles, compiler_of, fills_vectors
 from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
 from overfeat_tools.convolution.cook_toom import LARGE_TILE, tile_sizes
@@ -95,7 +95,7 @@ class CompiledTiles(Tiles):
             flops *= _SHORT_SUMS
         moved = 2.0 * (self.geometry.channels + self.geometry.kernels) * tiles * self.tiling.pixels * FLOAT_BYTES
         product = rates.compiled_seconds(flops, rounds * packed_bytes)
-        return product + moved / rates.compiled_tile_bytes + rounds / rates.stages
+        return product + moved / rates.compiled_tile_bytes + rounds / rates.compiled_stages
 
     def packing_seconds(self, rates: Rates) -> float:
         """Estimate the time that transforming the weights takes."""
@@ -148,26 +148,26 @@ class CompiledTiles(Tiles):
             products = self._multiply(spectra, weights)
             self._inverse(products, y, tiles, epilogue)
 
+    @cached_property
+    def _zeros(self) -> FloatArray:
+        zeros: FloatArray = np.zeros(self.geometry.channels, np.float32)
+        return zeros
+
     def _forward(self, x: FloatArray, tiles: slice) -> FloatArray:
         """Make the spectra V of some tiles: (elements, tiles, depth * C)."""
         geometry, tiling = self.geometry, self.tiling
         spectra = self._workspace("spectra", tiles.stop - tiles.start, self._basis.depth * geometry.channels)
-        zeros = self.backend.workspace("zeros", (geometry.channels,))
-        zeros[...] = 0.0
         forward = self._basis.forward()
         # A map smaller than a tile is one tile, so that this is right there, too.
         steps = tiling.height - geometry.kernel_height + 1, tiling.width - geometry.kernel_width + 1
-
-        def transform(chunk: tuple[slice, slice]) -> None:
-            some, channels = chunk
-            forward(
-                spectra.ctypes.data, x.ctypes.data, zeros.ctypes.data,
-                *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
+        self.backend.launch([
+            [Call(forward, (
+                spectra, x, self._zeros, *[stride // FLOAT_BYTES for stride in spectra.strides[:2]], *x.shape[1:],
                 *steps, geometry.padding, tiling.columns, tiling.rows, tiles.start, some.start, some.stop,
                 channels.start, channels.stop,
-            )  # fmt: skip
-
-        self.backend.parallel_for(transform, self._chunks(tiles, geometry.channels))
+            ))]
+            for some, channels in self._chunks(tiles, geometry.channels)
+        ])  # fmt: skip
         return spectra
 
     def _multiply(self, spectra: FloatArray, weights: Sequence[Array]) -> FloatArray:
@@ -175,44 +175,39 @@ class CompiledTiles(Tiles):
         count = spectra.shape[1]
         products = self._workspace("products", count, self._basis.depth * self._padded)
         rows = np.arange(count, dtype=np.int64) * (spectra.strides[1] // FLOAT_BYTES)
-        work = [
-            (product, panels)
+        self.backend.launch([
+            product.calls(panels, self.backend)
             for part, packed in zip(self._basis.parts, weights, strict=True)
             for product in self._products(part, spectra[part.elements], rows, packed, products[part.elements])
             for panels in self.backend.chunks(product.panels.shape[0] * product.panels.shape[1], _LEAST_PANELS)
-        ]
-
-        def multiply(item: tuple[Products, slice]) -> None:
-            product, panels = item
-            product.compute(panels, self.backend)
-
-        self.backend.parallel_for(multiply, work)
+        ])  # fmt: skip
         return products
 
     def _products(self, part: Part, x: FloatArray, rows: Array, packed: Array, out: FloatArray) -> Iterator[Products]:
         channels, kernels = self.geometry.channels, self._padded
         terms = runs((0,), channels, _TERMS_OF_LARGE_TILES if self._has_short_sums else TERMS)
+        x_step, *out_strides = (stride // FLOAT_BYTES for stride in (x.strides[0], *out.strides[:2]))
+        strides = out_strides[0], out_strides[1]
         if part.complex:
-            yield Products(x, rows, terms, packed, out, (channels, kernels))
+            yield Products(x, x_step, rows, terms, packed, out, strides, (channels, kernels))
             return
         for i, panels in enumerate(packed):
-            yield Products(x[..., i * channels :], rows, terms, panels, out[..., i * kernels :])
+            source, target = (Place(array, i * count * FLOAT_BYTES) for array, count in ((x, channels), (out, kernels)))
+            yield Products(source, x_step, rows, terms, panels, target, strides)
 
     def _inverse(self, products: FloatArray, y: FloatArray, tiles: slice, epilogue: Epilogue) -> None:
         """Turn products into outputs and store them in place."""
-        inverse = self._basis.inverse(epilogue.pool_size)
-
-        def transform(chunk: tuple[slice, slice]) -> None:
-            some, kernels = chunk
-            discarded = self.backend.workspace("discarded", (self.geometry.kernels,), of_thread=True)
-            inverse(
-                y.ctypes.data, products.ctypes.data, epilogue.bias.ctypes.data, discarded.ctypes.data,
+        inverse, kernels = self._basis.inverse(epilogue.pool_size), self.geometry.kernels
+        discarded = Scratch()
+        self.backend.launch([
+            [Call(inverse, (
+                y, products, epilogue.bias, discarded,
                 *[stride // FLOAT_BYTES for stride in products.strides[:2]], *y.shape[1:],
-                self._padded, self.tiling.columns, self.tiling.rows, tiles.start, some.start, some.stop, kernels.start,
-                kernels.stop, *epilogue.rectifier_arguments,
-            )  # fmt: skip
-
-        self.backend.parallel_for(transform, self._chunks(tiles, self.geometry.kernels))
+                self._padded, self.tiling.columns, self.tiling.rows, tiles.start, some.start, some.stop,
+                channels.start, channels.stop, *epilogue.rectifier_arguments,
+            ))]
+            for some, channels in self._chunks(tiles, kernels)
+        ], kernels * FLOAT_BYTES)  # fmt: skip
 
     def _chunks(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
         """Share out tiles, or channels where the tiles are few, or nothing."""

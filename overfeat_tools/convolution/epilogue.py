@@ -5,13 +5,14 @@ never turn a larger value into a smaller one.  So the maximum is taken first, an
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
+from overfeat_tools.backend import Argument, Array, Backend, Call, Compiler, FloatArray, Piece, Place
 from overfeat_tools.convolution.geometry import FLOAT_BYTES
-from overfeat_tools.convolution.kernels.epilogue import epilogue_kernel
+from overfeat_tools.convolution.kernels.epilogue import epilogue_kernel, transposed_epilogue_kernel
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,41 @@ class Epilogue:
         """The last arguments of a compiled epilogue: the threshold, and a mask that is -1 where nothing is cleared."""
         return (0.0, -1) if self.threshold is None else (self.threshold, 0)
 
-    def run_compiled(self, sums: FloatArray, y: FloatArray, kernels: slice, compiler: Compiler) -> None:
-        """Write what becomes of sums, pool included.
+    def call(
+        self, sums: Argument, sums_strides: Sequence[int], y: FloatArray, kernels: slice, compiler: Compiler
+    ) -> Call:
+        """Give the call that writes what becomes of sums, pool included.
 
         Parameters
         ----------
-        sums : array (H * pool_size or more, W * pool_size or more, k or more) float32
+        sums : address of floats
+            (H * pool_size or more, W * pool_size or more, k or more).
+        sums_strides : (int, int)
+            Floats from one row to the next, and from one column to the next.
         y : array (H, W, k) float32
-            In both the last axis is contiguous; k is a multiple of the vector's width.
+            The last axis is contiguous; k is a multiple of the vector's width.
         kernels : slice
             Which kernels these are.
         compiler : Compiler
         """
-        strides = [stride // FLOAT_BYTES for array in (y, sums) for stride in array.strides[:2]]
-        bias = self.bias.ctypes.data + FLOAT_BYTES * kernels.start
-        epilogue_kernel(compiler, self.pool_size)(
-            y.ctypes.data, sums.ctypes.data, bias, *strides, *y.shape, *self.rectifier_arguments
-        )
+        strides = [stride // FLOAT_BYTES for stride in y.strides[:2]]
+        bias = Place(self.bias, FLOAT_BYTES * kernels.start)
+        arguments = (y, sums, bias, *strides, *sums_strides, *y.shape, *self.rectifier_arguments)
+        return Call(epilogue_kernel(compiler, self.pool_size), arguments)
+
+    def transposed_call(
+        self, sums: Argument, sums_stride: int, y: FloatArray, kernels: slice, compiler: Compiler
+    ) -> Call:
+        """Give the call that does so without a pool, for the sums (k, positions or more) of a product's rows.
+
+        `y` is (positions, K).
+        """
+        positions, bias = len(y), Place(self.bias, FLOAT_BYTES * kernels.start)
+        target = y[:, kernels]
+        return Call(transposed_epilogue_kernel(compiler), (
+            target, sums, bias, y.strides[0] // FLOAT_BYTES, sums_stride, positions, target.shape[1],
+            *self.rectifier_arguments,
+        ))  # fmt: skip
 
 
 def rectify(x: Array, threshold: float) -> None:
@@ -66,29 +85,36 @@ def rectify(x: Array, threshold: float) -> None:
     bits *= x > threshold
 
 
-def max_pool(x: FloatArray, size: int, backend: Backend) -> FloatArray:
-    """Take the maximum of each window of `size` x `size`; windows don't overlap, and what is left over is dropped.
+def max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend) -> None:
+    """Write the maximum of each window of `size` x `size`; windows don't overlap, and what is left over is dropped.
 
     Parameters
     ----------
     x : array (N, H, W, K) float32
+    y : array (N, H // size, W // size, K) float32
     size : int
     backend : Backend
-
-    Returns
-    -------
-    array (N, H // size, W // size, K) float32
     """
-    pictures, height, width, kernels = x.shape
-    y: FloatArray = backend.empty((pictures, height // size, width // size, kernels))
-    covered = x[:, : y.shape[1] * size, : y.shape[2] * size]
-    windows = covered.reshape(pictures, y.shape[1], size, y.shape[2], size, kernels)  # a view: two axes are split
+    pictures, height, width, kernels = y.shape
+    covered = x[:, : height * size, : width * size]
+    windows = covered.reshape(pictures, height, size, width, size, kernels)  # a view: two axes are split
 
     def pool(band: tuple[int, slice]) -> None:
         window_maximum(windows[band].transpose(1, 3, 0, 2, 4), y[band], backend)
 
-    backend.parallel_for(pool, list(itertools.product(range(pictures), backend.chunks(y.shape[1]))))
-    return y
+    backend.parallel_for(pool, list(itertools.product(range(pictures), backend.chunks(height))))
+
+
+def compiled_max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend, compiler: Compiler) -> None:
+    """Do so with a compiled kernel: write into `y` (N, H // size, W // size, K); K fills whole vectors."""
+    (_, rows, _, kernels), strides = y.shape, [stride // FLOAT_BYTES for stride in x.strides[1:3]]
+    pool, channels = Epilogue(np.zeros(kernels, np.float32), None, size), slice(0, kernels)
+
+    def piece(picture: int, band: slice) -> Piece:
+        windows = Place(x, x.strides[0] * picture + x.strides[1] * size * band.start)
+        return [pool.call(windows, strides, y[picture, band], channels, compiler)]
+
+    backend.launch([piece(picture, band) for picture in range(len(y)) for band in backend.chunks(rows)])
 
 
 def window_maximum(windows: Array, y: Array, backend: Backend) -> None:

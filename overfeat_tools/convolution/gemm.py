@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
+from overfeat_tools.backend import Array, Backend, FloatArray
 from overfeat_tools.convolution.algorithm import Algorithm, padded
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
-from overfeat_tools.convolution.kernels import gemv
-from overfeat_tools.convolution.packing import Products, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
 # Patches held at a time: enough rows for the product to run at full speed, yet few enough to stay in the last-level
@@ -34,12 +32,6 @@ _TERMS_OF_ONE_ROW = 2048
 
 # Up to so many rows of patches a product by a library goes better with both operands exchanged.
 _FEW_POSITIONS = 96
-
-# Of so few rows reading the weights is all that takes time, where kernels are compiled.
-_FEW_ROWS = 2
-
-# What a panel of one vector costs of one of two.
-_ONE_VECTOR = 0.75
 
 
 class Gemm(Algorithm):
@@ -60,7 +52,7 @@ class Gemm(Algorithm):
         """Add the patches, of which a part is unfolded at a time."""
         row_bytes = self.geometry.taps * self.geometry.out_width * FLOAT_BYTES
         patches = min(pictures * self.geometry.out_height * row_bytes, max(row_bytes, _PATCH_BYTES))
-        return super().workspace_bytes(pictures) + 2 * patches  # packed into panels as well
+        return super().workspace_bytes(pictures) + patches
 
     @property
     def packing(self) -> str:
@@ -71,24 +63,11 @@ class Gemm(Algorithm):
         """Estimate the time of one batch."""
         geometry, rows = self.geometry, self.geometry.out_pixels * pictures
         flops = 2.0 * geometry.multiply_adds * pictures
-        compiler = self._compiler_for(rows)
-        if rows == 1 or (compiler and rows <= _FEW_ROWS):  # reading is all there is to it
-            product = geometry.weight_bytes / rates.memory_bytes
-        elif compiler:
-            # Whole panels are computed; one of a single vector at two thirds of the rate.
-            width = panel_width(compiler)
-            computed = -(-rows // width) if rows > width // 2 else _ONE_VECTOR
-            product = rates.compiled_seconds(flops * computed * width / rows, geometry.weight_bytes)
-        else:
-            product = rates.blas_seconds(flops, rows, geometry.weight_bytes)
+        product = rates.blas_seconds(flops, rows, geometry.weight_bytes)
+        if rows == 1:  # reading is all there is to it, though compiled kernels do it better
+            product = 1.1 * geometry.weight_bytes / rates.memory_bytes
         unfolded = 0 if self._is_unfolded else geometry.taps * rows * FLOAT_BYTES
-        return product + unfolded / rates.unfold_bytes
-
-    def _compiler_for(self, rows: int) -> Compiler | None:
-        """Give the compiler if its kernels compute a product of so many rows of patches: if they have been loaded."""
-        compiler = self.backend.compiler
-        is_used = compiler and compiler.loaded and (rows > 1 or self._reads_weights(compiler))
-        return compiler if is_used else None
+        return product + unfolded / rates.unfold_bytes + 1.0 / rates.stages
 
     def pack(self, weight: FloatArray) -> list[Array]:
         """Give the weights as a matrix (K, taps)."""
@@ -141,10 +120,6 @@ class Gemm(Algorithm):
 
     def _multiply(self, patches: FloatArray, weights: Array, out: FloatArray, epilogue: Epilogue) -> None:
         """Write `patches` (P, taps) @ `weights` (K, taps)' and its epilogue into `out` (P, K)."""
-        compiler = self._compiler_for(len(patches))
-        if compiler and weights.strides[1] == FLOAT_BYTES:
-            self._multiply_compiled(patches, weights, out, epilogue, compiler)
-            return
         # The larger operand is shared out, so that each thread reads a part of it only.
         by_kernels = len(weights) >= len(patches)
         terms = self.backend.block_bytes(_TERMS_OF_ONE_ROW if len(patches) == 1 else _TERMS)
@@ -176,51 +151,6 @@ class Gemm(Algorithm):
         rest = self.backend.xp.empty(out.shape, np.float32)
         self._sum_in_short(left[:, middle:], right[middle:], rest, terms)
         out += rest
-
-    def _reads_weights(self, compiler: Compiler) -> bool:
-        """Tell whether the sizes suit the kernel for few rows, which reads the weights from memory and nothing else."""
-        return self.geometry.kernels % gemv.ROWS == self.geometry.taps % gemv.terms_multiple(compiler) == 0
-
-    def _multiply_compiled(
-        self, patches: FloatArray, weights: Array, out: FloatArray, epilogue: Epilogue, compiler: Compiler
-    ) -> None:
-        """Do so with compiled kernels, for which the weights are the rows of the product, read as they lie."""
-        few = len(patches) <= gemv.max_columns(compiler) and self._reads_weights(compiler)
-        columns = np.ascontiguousarray(patches, np.float32) if few else self._panels(patches, compiler)
-        width = len(patches) if few else columns.shape[0] * columns.shape[2]
-        group = gemv.ROWS if few else 1
-
-        def multiply(groups: slice) -> None:
-            kernels = slice(groups.start * group, groups.stop * group)
-            rows = weights[kernels]
-            product = self.backend.workspace("product", (len(rows), width), of_thread=True)
-            stride = rows.strides[0] // FLOAT_BYTES
-            if few:
-                kernel = gemv.gemv_kernel(compiler, width)
-                kernel(product.ctypes.data, rows.ctypes.data, stride, columns.ctypes.data, rows.shape[1], len(rows))
-            else:
-                offsets, terms = np.arange(len(rows), dtype=np.int64) * stride, runs((0,), rows.shape[1])
-                products = Products(rows[None], offsets, terms, columns[None], product[None])
-                products.compute(slice(0, len(columns)), self.backend)
-            out[:, kernels] = product[:, : len(patches)].T
-            epilogue.apply(out[:, kernels], kernels)
-
-        self.backend.parallel_for(multiply, self.backend.chunks(len(weights) // group))
-
-    def _panels(self, patches: FloatArray, compiler: Compiler) -> FloatArray:
-        """Pack patches (P, taps) into panels (panels, taps, width); a few go into a panel of one vector."""
-        positions, taps = patches.shape
-        width = min(panel_width(compiler), padded_count(positions, compiler.lanes))
-        panels = self.backend.workspace("panels", (panel_count(positions, width), taps, width))
-
-        def copy(terms: slice) -> None:
-            for panel, first in zip(panels, range(0, positions, width), strict=True):
-                source = patches[first : first + width, terms]
-                panel[terms, : len(source)] = source.T
-                panel[terms, len(source) :] = 0.0
-
-        self.backend.parallel_for(copy, self.backend.chunks(taps))
-        return panels
 
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:

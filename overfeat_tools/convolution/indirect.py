@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution.algorithm import Algorithm, compiler_of, fills_vectors, padded
+from overfeat_tools.backend import Array, Backend, FloatArray, Piece, Place, Scratch
+from overfeat_tools.convolution.algorithm import Algorithm, compiled_pad, compiler_of, fills_vectors
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.packing import Products, pack_panel, panel_count, panel_width, runs
@@ -53,7 +53,7 @@ class Indirect(Algorithm):
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch."""
         flops = 2.0 * self.geometry.multiply_adds * pictures
-        return rates.compiled_seconds(flops, self.packed_bytes) + 1.0 / rates.stages
+        return rates.compiled_seconds(flops, self.packed_bytes) + 1.0 / rates.compiled_stages
 
     def packing_seconds(self, rates: Rates) -> float:
         """Estimate the time that packing takes."""
@@ -75,31 +75,33 @@ class Indirect(Algorithm):
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`; K is a multiple of the width of a vector."""
         geometry, backend, (panels,) = self.geometry, self.backend, weights
-        inputs, pool_size, compiler = padded(x, geometry, backend), epilogue.pool_size, compiler_of(backend)
-        row_floats, width = inputs.shape[2] * geometry.channels, panels.shape[2]
+        inputs, pool_size, compiler = compiled_pad(x, geometry, backend), epilogue.pool_size, compiler_of(backend)
+        picture_floats, row_floats = (stride // FLOAT_BYTES for stride in inputs.strides[:2])
+        width, out_rows = panels.shape[2], y.shape[1] * pool_size
         starts = tuple(i * row_floats for i in range(geometry.kernel_height))
         terms = runs(starts, geometry.kernel_width * geometry.channels)
-        groups, band = self._schedule(panels, len(x), y.shape[1] * pool_size, pool_size)
+        groups, band = self._schedule(panels, len(x), out_rows, pool_size)
         offsets = self._offsets(band, row_floats)
-        work = [
-            (panel_range, picture, top)
-            for panel_range in groups
-            for picture in range(len(x))
-            for top in range(0, y.shape[1] * pool_size, band)
-        ]
 
-        def compute(item: tuple[slice, int, int]) -> None:
-            panel_range, picture, top = item
-            count, bottom = panel_range.stop - panel_range.start, min(top + band, y.shape[1] * pool_size)
+        def piece(panel_range: slice, picture: int, top: int) -> Piece:
+            count, bottom = panel_range.stop - panel_range.start, min(top + band, out_rows)
             rows = offsets[: (bottom - top) * geometry.out_width]
             kernels = slice(panel_range.start * width, panel_range.stop * width)
-            sums = backend.workspace("sums", (1, len(rows), count * width), of_thread=True)
-            source = inputs[picture : picture + 1, top * geometry.stride :]
-            Products(source, rows, terms, panels[None, panel_range], sums).compute(slice(0, count), backend)
+            first = picture * picture_floats + top * geometry.stride * row_floats
+            source, sums, row_stride = Place(inputs, first * FLOAT_BYTES), Scratch(), count * width
+            products = Products(source, 0, rows, terms, panels[None, panel_range], sums, (0, row_stride))
             target = y[picture, top // pool_size : bottom // pool_size, :, kernels]
-            epilogue.run_compiled(sums.reshape(bottom - top, geometry.out_width, -1), target, kernels, compiler)
+            strides = geometry.out_width * row_stride, row_stride
+            end = epilogue.call(sums, strides, target, kernels, compiler)
+            return [*products.calls(slice(0, count), backend), end]
 
-        backend.parallel_for(compute, work)
+        pieces = [
+            piece(panel_range, picture, top)
+            for panel_range in groups
+            for picture in range(len(x))
+            for top in range(0, out_rows, band)
+        ]
+        backend.launch(pieces, len(offsets) * groups[0].stop * width * FLOAT_BYTES)
 
     def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
         """Give groups of panels that share a pass over the map, and the output rows of a band."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, Call, FloatArray, Piece, Place, Scratch
 from overfeat_tools.convolution.algorithm import compiler_of
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, split
 from overfeat_tools.convolution.kernels.matmul import (
@@ -24,6 +24,8 @@ __all__ = ["TERMS", "Products", "Runs", "pack_panel", "padded_count", "panel_cou
 
 TERMS = 128
 """Products summed up in registers; such sums are then added to each other."""
+
+_OFFSET_BYTES = 8
 
 
 def panel_count(kernels: int, width: int) -> int:
@@ -75,41 +77,50 @@ class Products:
 
     Parameters
     ----------
-    x : array (elements, ...) float32
+    x : array or Place
+        Floats: the inputs of the first element.
+    x_step : int
+        Floats from the inputs of one element to those of the next.
     rows : array (rows,) int64
         Where the inputs of each row begin, counted from the beginning of its x[e].
     runs : Runs
         What each sum reads from there.
     panels : array (elements, panels, terms, width) float32, contiguous
-    out : array (elements, rows, panels * width or more) float32
-        The last axis is contiguous.
+    out : array, Place or Scratch
+        Floats: the outputs of the first element.
+    out_strides : (int, int)
+        Floats from one element to the next, and from one row to the next; those of a row stand side by side.
     imaginary : (int, int), optional
         For complex products: floats from real to imaginary parts, of x and of out.  A panel then has half as many
         kernels, a vector of real parts beside one of imaginary parts.
     """
 
-    x: FloatArray
+    x: Array | Place
+    x_step: int
     rows: Array
     runs: Runs
     panels: FloatArray
-    out: FloatArray
+    out: Array | Place | Scratch
+    out_strides: tuple[int, int]
     imaginary: tuple[int, int] | None = None
 
-    def compute(self, panels: slice, backend: Backend) -> None:
-        """Compute with some panels, numbered through all elements."""
+    def calls(self, panels: slice, backend: Backend) -> Piece:
+        """Give the calls that compute some panels, numbered through all elements."""
         runs, width, compiler = self.runs, self.panels.shape[3], compiler_of(backend)
         product = complex_matmul_kernel(compiler) if self.imaginary else matmul_kernel(compiler, width)
-        out_stride, row_stride = (step // FLOAT_BYTES for step in self.out.strides[:2])
-        for chunk in self._run_chunks(width, backend):
-            # All panels meet one part of the inputs before the next.
-            product(
-                self.out.ctypes.data, row_stride, out_stride,
-                self.panels.ctypes.data + FLOAT_BYTES * width * chunk.start * runs.length, runs.terms * width,
+        out_step, row_stride = self.out_strides
+        # All panels meet one part of the inputs before the next.
+        return [
+            Call(product, (
+                self.out, row_stride, out_step,
+                Place(self.panels, FLOAT_BYTES * width * chunk.start * runs.length), runs.terms * width,
                 panels.start, panels.stop, self.panels.shape[1],
-                self.x.ctypes.data, self.x.strides[0] // FLOAT_BYTES, self.rows.ctypes.data, len(self.rows),
-                runs.offsets[chunk].ctypes.data, chunk.stop - chunk.start, runs.length, runs.group,
+                self.x, self.x_step, self.rows, len(self.rows),
+                Place(runs.offsets, _OFFSET_BYTES * chunk.start), chunk.stop - chunk.start, runs.length, runs.group,
                 int(chunk.start > 0), *(self.imaginary or (0, 0)),
-            )  # fmt: skip
+            ))
+            for chunk in self._run_chunks(width, backend)
+        ]  # fmt: skip
 
     def _run_chunks(self, width: int, backend: Backend) -> list[slice]:
         """Cut the sums so that their part of a panel stays in the cache while all rows use it."""

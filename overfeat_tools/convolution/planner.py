@@ -8,13 +8,15 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
-from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles
+from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.rates import Rates
 
 # Each gives the algorithms that suit a geometry on a device.
-ALGORITHMS = (gemm.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates)
+ALGORITHMS = (
+    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates
+)  # fmt: skip
 
 # An algorithm must be estimated this much quicker than what is ready, or changing is not worth the doubt.
 _WORTH_CHANGING = 0.95
@@ -42,9 +44,16 @@ def estimate(algorithms: Sequence[Algorithm], pictures: int, rates: Rates) -> li
     return sorted(estimates, key=lambda one: one.seconds)
 
 
-def choose(estimates: Sequence[Estimate], packed: Collection[str]) -> Estimate:
-    """Choose the cheapest algorithm among those that pack no weights, or whose name is among `packed`."""
-    return next(one for one in estimates if not one.algorithm.packed_bytes or str(one.algorithm) in packed)
+def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_loaded: bool) -> Estimate:
+    """Choose the cheapest algorithm that is ready.
+
+    Its weights are as they are, or its name is among `packed`; its kernels, if it has any, have been loaded.
+    """
+
+    def is_ready(algorithm: Algorithm) -> bool:
+        return str(algorithm) in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
+
+    return next(one for one in estimates if is_ready(one.algorithm))
 
 
 class Ledger:

@@ -24,7 +24,7 @@ class Rates:
     compiled_tile_bytes: float = 44e9
     pack_panel_bytes: float = 1.5e9
     pack_tile_bytes: float = 4.5e9
-    stages: float = 7e3
+    compiled_stages: float = 1e5
 
     blas_flops: float = 200e9
     complex_blas_flops: float = 240e9
@@ -34,6 +34,7 @@ class Rates:
     copy_bytes: float = 4.8e9
     fft_flops: float = 25e9
     pack_spectrum_bytes: float = 1e9
+    stages: float = 7e3
 
     def compiled_seconds(self, flops: float, weight_bytes: float) -> float:
         """Estimate a compiled product, which computes and reads its weights at the same time, if not quite."""

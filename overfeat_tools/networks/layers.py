@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import Allocate
+from overfeat_tools.convolution import Allocate, compiled_normalise
 
 Shape = tuple[int, int, int]
 
@@ -32,7 +32,10 @@ class Normalise(_Elementwise):
 
     def __call__(self, x: Array, backend: Backend, allocate: Allocate | None = None) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype, `allocate` gives memory for the result."""
-        y = (allocate or backend.empty)(x.shape)
+        y: FloatArray = (allocate or backend.empty)(x.shape)
+        if backend.compiler and backend.compiler.loaded:
+            compiled_normalise(x, y, self.mean, self.deviation, backend, backend.compiler)
+            return y
         source, target = (array.reshape(-1, *x.shape[2:]) for array in (x, y))
 
         def normalise(rows: slice) -> None:

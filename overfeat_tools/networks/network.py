@@ -6,13 +6,25 @@ from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 
-from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import FLOAT_BYTES, RATES, Convolution, Ledger
+import numpy as np
+
+from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
+from overfeat_tools.convolution import FLOAT_BYTES, RATES, Algorithm, Convolution, Geometry, Ledger
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import CHANNELS, Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
 PACKED_LIMIT_BYTES = 1536 << 20
+
+# Programs that are kept, each for batches of one shape; and picture sizes whose geometries are.
+_PROGRAMS_KEPT = 16
+_SIZES_KEPT = 16
+
+Algorithms = dict[int, Algorithm]
+"""The algorithm of each convolution, by the number of its layer."""
+
+Steps = list[tuple[int, tuple[int, ...]]]
+"""Numbers and layers of steps."""
 
 
 class Network:
@@ -51,14 +63,19 @@ class Network:
         parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
+        self._programs: dict[tuple[object, ...], Program] = {}
         for number, layer in enumerate(topology.layers):
             if isinstance(layer, Convolve):
                 weight, bias = next(parameters)
                 before = topology.layers[number - 1]
                 self.convolutions[number] = Convolution(
                     weight, bias, backend=backend, stride=layer.stride, method=method, ledger=self.ledger,
-                    padding=before.width if isinstance(before, Pad) else 0,
+                    padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
                 )  # fmt: skip
+        convolutions = self.convolutions  # a cache that knew `self` would keep it alive
+        self._geometries = lru_cache(_SIZES_KEPT)(
+            lambda height, width, last: find_geometries(topology, convolutions, height, width, last)
+        )
 
     def run(self, pictures: Array, last: int | None = None) -> FloatArray:
         """Run a batch of pictures of one size up to a layer.
@@ -83,14 +100,55 @@ class Network:
         A processor is done before this returns.  On a device that computes by itself the next batch can be
         begun in the meantime, and `seconds` holds the time it took to queue each layer.
         """
+        last = self.topology.last_layer if last is None else last
         with self.backend.computing():
             x = self.backend.upload(pictures)
-            last = self.topology.last_layer if last is None else last
-            for number, step in enumerate(steps(self.topology, last)):
+            algorithms = self._choose(x, last)
+            todo = list(enumerate(steps(self.topology, last)))
+            if algorithms and all(algorithm.is_compiled for algorithm in algorithms.values()):
+                # What no kernel computes comes at the end only.
+                compiled = [(number, step) for number, step in todo if self._is_compiled(step, algorithms)]
+                x, todo = self._replay(compiled, algorithms, x, last), todo[len(compiled) :]
+            for number, step in todo:
                 start = perf_counter()
-                x = self._run_step(step, x, None if step[-1] == last else f"map {number % 2}")
+                x = self._run_step(step, algorithms, x, None if step[-1] == last else f"map {number % 2}")
                 self.seconds[step[-1]] += perf_counter() - start
             return self.backend.download(x)
+
+    def _choose(self, x: Array, last: int) -> Algorithms:
+        """Choose an algorithm for each convolution up to a layer."""
+        pictures, height, width, _ = x.shape
+        geometries = self._geometries(height, width, last)
+        return {number: self.convolutions[number].choose(pictures, geometry) for number, geometry in geometries}
+
+    def _is_compiled(self, step: tuple[int, ...], algorithms: Algorithms) -> bool:
+        return isinstance(self.topology.layers[step[0]], Normalise) or any(number in algorithms for number in step)
+
+    def _replay(self, todo: Steps, algorithms: Algorithms, x: Array, last: int) -> FloatArray:
+        """Run steps that are compiled as one program, recorded the first time."""
+        x = np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)
+        # Packing weights drops the programs that point to those packed before; so it comes first.
+        for number, algorithm in algorithms.items():
+            self.convolutions[number].pack(algorithm)
+        key = x.shape, x.dtype, last, *map(str, algorithms.values())
+        program = self._programs.pop(key, None) or self._record(todo, algorithms, x)
+        self._programs[key] = program  # the last one, as it was used last
+        if len(self._programs) > _PROGRAMS_KEPT:
+            del self._programs[next(iter(self._programs))]
+        y, times = self.backend.replay(program, x)
+        for (_, step), seconds in zip(todo, program.step_seconds(times), strict=True):
+            self.seconds[step[-1]] += seconds
+        return y
+
+    def _record(self, todo: Steps, algorithms: Algorithms, x: Array) -> Program:
+        def compute(recording: Recording) -> FloatArray:
+            y = x
+            for number, step in todo:
+                y = self._run_step(step, algorithms, y, None if step == todo[-1][1] else f"map {number % 2}")
+                recording.end_step()
+            return y
+
+        return self.backend.record(compute, x)
 
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
@@ -109,12 +167,13 @@ class Network:
         # Workspaces are kept by name, and not all of them are largest in the same layer.
         return int(1.25 * (sum(maps) + workspace))
 
-    def _run_step(self, step: tuple[int, ...], x: Array, name: str | None) -> Array:
+    def _run_step(self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
         allocate = None if name is None else partial(self.backend.workspace, name)
-        convolution = next((self.convolutions[number] for number in step if number in self.convolutions), None)
-        if convolution:
-            return convolution(x, *epilogue_of(self.topology, step), allocate)
+        for number in step:
+            if number in algorithms:
+                epilogue = epilogue_of(self.topology, step)
+                return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
             case Normalise() as layer:
                 return layer(x, self.backend, allocate)
@@ -142,6 +201,19 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
         else:
             grouped.append((number,))
     return tuple(grouped)
+
+
+def find_geometries(
+    topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, last: int
+) -> tuple[tuple[int, Geometry], ...]:
+    """Give the numbers and geometries of the convolutions up to a layer, for pictures of one size."""
+    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
+    return tuple(
+        (number, convolutions[number].geometry(*shapes[step[0]][1:], epilogue_of(topology, step)[1]))
+        for step in steps(topology, last)
+        for number in step
+        if number in convolutions
+    )
 
 
 def epilogue_of(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,19 @@ def read_with_pillow(
     pixels, met = pillow_pixels(parts.needed if parts_of else data, form, alpha=wanted.background is not None)
     turn = orientation(parts.exif or met.exif, parts.xmp or met.xmp)
     return Decoded(scaled(pixels, BYTE if pixels.dtype == np.uint8 else DEEP), turn)
+
+
+def read_jpeg_2000(data: bytes, wanted: Wanted) -> Decoded:
+    """Decode JPEG 2000; samples of less than a byte come from Pillow shifted to its top, where white is not 255."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    bits, columns, rows = data[start + 42 : start + 45] if start >= 0 else b"\7\1\1"
+    if columns > 1 or rows > 1:
+        raise ImageError("a kind of JPEG 2000 that isn't supported: its first channel is subsampled")
+    decoded = read_with_pillow(data, wanted, form="JPEG2000")
+    bits = (bits & 0x7F) + 1
+    if bits >= 8 or b"pclr" in data[:start]:  # noqa: PLR2004 -- bits of a byte
+        return decoded
+    return replace(decoded, pixels=scaled(decoded.pixels >> (8 - bits), (1 << bits) - 1))
 
 
 def read_jpeg(data: bytes, wanted: Wanted) -> Decoded:

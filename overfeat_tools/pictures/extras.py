@@ -21,7 +21,7 @@ from overfeat_tools.pictures.samples import scaled
 def _library(name: str, extra: str, files: str) -> ModuleType:
     try:
         return import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         message = f"{files} need a package that is not installed: pip install 'overfeat_tools[{extra}]'"
         raise ImageError(message) from error
 

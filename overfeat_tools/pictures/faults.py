@@ -30,6 +30,8 @@ def as_image_error(error: BaseException) -> ImageError:
 
 def of_decoder(error: Exception, kind: str) -> ImageError:
     """Give an error of a picture for what a decoder raised at it."""
+    if isinstance(error, OSError) and error.errno:  # the system's: the file is not to blame
+        return as_image_error(error)
     said = f"{type(error).__name__}: {error}".lower()
     meanings = (meaning for words, meaning in _MEANINGS if any(word in said for word in words))
     return ImageError(next(meanings, "the {kind} file is damaged").format(kind=kind))

@@ -12,13 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from overfeat_tools.errors import ImageError
+from overfeat_tools.errors import ImageError, reason
 from overfeat_tools.pictures.boundaries import jpeg_end, png_end, webp_end
 from overfeat_tools.pictures.cursor import Cursor
-from overfeat_tools.pictures.decoders import pillow_frames, read_jpeg, read_with_pillow
+from overfeat_tools.pictures.decoders import pillow_frames, read_jpeg, read_jpeg_2000, read_with_pillow
 from overfeat_tools.pictures.extras import heif_frames, read_heif, read_jxl, read_raw
 from overfeat_tools.pictures.faults import as_image_error, of_decoder
-from overfeat_tools.pictures.metadata import animated_png_parts, heif_parts, png_parts, webp_parts
+from overfeat_tools.pictures.metadata import (
+    Parts,
+    animated_png_parts,
+    gif_parts,
+    heif_parts,
+    icon_parts,
+    png_parts,
+    psd_parts,
+    sgi_parts,
+    webp_parts,
+)
 from overfeat_tools.pictures.orientation import upright
 from overfeat_tools.pictures.picture import Decoded, Encoded, Picture, Wanted
 from overfeat_tools.pictures.samples import Colour, rgb
@@ -64,8 +74,20 @@ class Kind:
     is_picture: bool = True
 
 
-def _pillow(name: str, mark: bytes, form: str = "") -> Kind:
-    return Kind(name, mark, partial(read_with_pillow, form=form or name))
+def _pillow(name: str, mark: bytes, form: str = "", parts_of: Callable[[bytes], Parts] | None = None) -> Kind:
+    return Kind(name, mark, partial(read_with_pillow, form=form or name, parts_of=parts_of))
+
+
+def _animation(
+    name: str,
+    mark: bytes,
+    parts_of: Callable[[bytes], Parts],
+    all_parts_of: Callable[[bytes], Parts] | None = None,
+    form: str = "",
+    end: Callable[[Cursor], Generator[None, None, int]] | None = None,
+) -> Kind:
+    read = partial(read_with_pillow, form=form or name, parts_of=parts_of)
+    return Kind(name, mark, read, partial(pillow_frames, form=form or name, parts_of=all_parts_of or parts_of), end)
 
 
 def _other(name: str, mark: bytes, advice: str = "") -> Kind:
@@ -78,16 +100,10 @@ _BRANDS = rb".{4}(?:.{4}){,15}?"
 
 _KINDS = (
     Kind("JPEG", rb"\xff\xd8\xff", read_jpeg, end=jpeg_end),
-    Kind(
-        "PNG", rb"\x89PNG\r\n\x1a\n", partial(read_with_pillow, form="PNG", parts_of=png_parts),
-        partial(pillow_frames, form="PNG", parts_of=animated_png_parts), png_end,
-    ),
-    Kind(
-        "WebP", rb"RIFF.{4}WEBP", partial(read_with_pillow, form="WEBP", parts_of=webp_parts),
-        partial(pillow_frames, form="WEBP", parts_of=webp_parts), webp_end,
-    ),
+    _animation("PNG", rb"\x89PNG\r\n\x1a\n", png_parts, animated_png_parts, end=png_end),
+    _animation("WebP", rb"RIFF.{4}WEBP", webp_parts, form="WEBP", end=webp_end),
     _other("archive", TAR_MARK.pattern),
-    Kind("GIF", rb"GIF8[79]a", partial(read_with_pillow, form="GIF"), partial(pillow_frames, form="GIF")),
+    _animation("GIF", rb"GIF8[79]a", gif_parts),
     _pillow("BMP", rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     Kind(
         "camera raw",
@@ -95,20 +111,16 @@ _KINDS = (
         read_raw,
     ),
     Kind("TIFF", rb"II[*+]\0|MM\0[*+]", read_tiff, tiff_frames),
-    Kind(
-        "AVIF", _BOX + rb"(?:avi[fs]|(?:mif1|msf1|miaf)" + _BRANDS + rb"avi[fs])",
-        partial(read_with_pillow, form="AVIF", parts_of=heif_parts),
-        partial(pillow_frames, form="AVIF", parts_of=heif_parts),
-    ),
+    _animation("AVIF", _BOX + rb"(?:avi[fs]|(?:mif1|msf1|miaf)" + _BRANDS + rb"avi[fs])", heif_parts),
     Kind("HEIF", _BOX + rb"(?:hei[cxms]|hev[cxms]|mif1|msf1|miaf)", read_heif, heif_frames),
     Kind("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", read_jxl),
-    _pillow("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG2000"),
-    _pillow("PSD", rb"8BPS\0\x01"),
-    _pillow("ICO", rb"\0\0\x01\0[^\0]\0"),
-    _pillow("ICNS", rb"icns"),
+    Kind("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", read_jpeg_2000),
+    _pillow("PSD", rb"8BPS\0\x01", parts_of=psd_parts),
+    _pillow("ICO", rb"\0\0\x01\0[^\0]\0", parts_of=icon_parts),
+    _pillow("ICNS", rb"icns", parts_of=icon_parts),
     _pillow("PCX", rb"\x0a[\0\x02\x03\x05]\x01[\x01\x02\x04\x08]"),
     _pillow("DDS", rb"DDS \x7c\0\0\0"),
-    _pillow("SGI", rb"\x01\xda[\0\x01][\x01\x02]"),
+    _pillow("SGI", rb"\x01\xda[\0\x01][\x01\x02]", parts_of=sgi_parts),
     _pillow("QOI", rb"qoif"),
     # Pillow reads some of these wrongly: black for white, blue for red.
     Kind("Sun raster", rb"\x59\xa6\x6a\x95", advice=_CONVERT),
@@ -132,7 +144,7 @@ _KINDS = (
     # The one kind without a mark: last, and only with a header whose every field makes sense.
     _pillow(
         "TGA",
-        rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09]..[^\0].[\x0f\x10\x18\x20])"
+        rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09]..(?!\0\0)..[\x0f\x10\x18\x20])"
         rb".{4}(?!\0\0)..(?!\0\0)..[\x08\x0f\x10\x18\x20][\0-\x3f]",
     ),
 )
@@ -195,6 +207,8 @@ def _picture(
         return as_image_error(error)
     except MemoryError as error:
         fault = as_image_error(error)
+    except ImportError as error:
+        return ImageError(f"a library that decodes {kind.name} can't be loaded: {reason(error)}")
     except Exception as error:  # noqa: BLE001 -- decoders raise whatever they like at a broken file
         return of_decoder(error, kind.name)
     # Out of the handler, whose traceback held what had been taken: glibc would keep it for more of the same kind.

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
@@ -31,7 +31,9 @@ from overfeat_tools.pictures.samples import Colour
 from overfeat_tools.pictures.sources import STANDARD_INPUT, Source
 from overfeat_tools.pictures.stream import StreamParser
 from overfeat_tools.pictures.supply import Supply, from_descriptor, unpacked
-from overfeat_tools.pictures.tar import Member, members
+
+if TYPE_CHECKING:
+    from overfeat_tools.pictures.tar import Member
 
 _MOST_FILE_BYTES = MOST_PICTURE_BYTES
 
@@ -56,6 +58,12 @@ class Item:
     error: ImageError | None = None
     warning: str | None = None
     frame: int | None = None
+
+    @property
+    def told(self) -> dict[str, object]:
+        """What a record tells of it besides its number and file, where there is something to tell."""
+        told = {"frame": self.frame, "warning": self.warning}
+        return {name: what for name, what in told.items() if what is not None}
 
     def failed(self, error: ImageError) -> "Item":
         """Give this item with an error in place of its pixels."""
@@ -182,6 +190,8 @@ def _enough(first: bytes) -> bool:
 
 def _members(supply: Supply, background: Colour | None) -> Iterator[tuple[str | None, Event]]:
     """Read an archive, member by member."""
+    from overfeat_tools.pictures.tar import members
+
     try:
         for member in members(supply):
             if not member.is_folder:
@@ -190,7 +200,7 @@ def _members(supply: Supply, background: Colour | None) -> Iterator[tuple[str | 
         yield None, ImageError(*error.args)  # of the archive, not of a picture in it
 
 
-def _member(supply: Supply, member: Member, background: Colour | None) -> Iterator[Event]:
+def _member(supply: Supply, member: "Member", background: Colour | None) -> Iterator[Event]:
     if member.is_sparse:
         yield ImageError("a sparse file in an archive isn't supported")
     elif not member.is_file:

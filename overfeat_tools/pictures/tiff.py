@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Tags and their values, as TIFF 6.0, its supplements and DNG number them.
 _SUBFILE_TYPE, _WIDTH, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 256, 262, 330, 50706
-_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
+_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _WEBP = 1, 5, (8, 32946), 32773, 50001
 _WHITE_IS_ZERO, _GRAY, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
 _SENSOR = {32803, 34892}  # a colour filter's samples; linear ones
 _PREMULTIPLIED, _ALPHA = 1, 2
@@ -75,11 +75,20 @@ def _decoded(chosen: Directory, wanted: Wanted) -> Decoded:
         elif _by_pillow(page):
             pixels = _pillow_colours(needed, page, alpha=alpha)
         else:
-            raise ImageError(
-                f"a TIFF of {page.bitspersample} bits and compression {int(page.compression)} isn't supported without "
-                "the package imagecodecs: pip install 'overfeat_tools[tiff]'"
-            )
+            raise _unsupported(page)
     return Decoded(pixels, known(chosen.integers(ORIENTATION)))
+
+
+def _unsupported(page: "TiffPage") -> ImageError:
+    kind = f"{page.bitspersample} bits, {page.samplesperpixel} channels and compression {int(page.compression)}"
+    cure = "; convert it first: convert FILE -depth 8 ppm:-"
+    if not _has_imagecodecs():
+        cure = " without the package imagecodecs: pip install 'overfeat_tools[tiff]'"
+    return ImageError(f"a TIFF of {kind} isn't supported{cure}")
+
+
+def _has_imagecodecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
 
 
 def _whole_pages(data: bytes) -> list[Directory]:
@@ -118,7 +127,7 @@ def _check_samples(page: "TiffPage") -> None:
 
 def _by_tifffile(page: "TiffPage") -> bool:
     """Tell whether tifffile has the codecs; its own for PackBits is slow."""
-    extra = importlib.util.find_spec("imagecodecs") is not None
+    extra = _has_imagecodecs()
     packed = page.compression == _PACKBITS and (extra or page.bitspersample > 8)  # noqa: PLR2004 -- wider than bytes
     unpacks = page.compression in (_UNCOMPRESSED, *_DEFLATE) or packed or (extra and page.compression == _LZW)
     splits = page.bitspersample in (1, 8, 16, 32, 64) or extra
@@ -128,6 +137,8 @@ def _by_tifffile(page: "TiffPage") -> bool:
 def _by_pillow(page: "TiffPage") -> bool:
     """Tell whether Pillow reads the samples for what they are."""
     one_channel = page.samplesperpixel == 1
+    if page.compression == _WEBP:  # its libtiff was built without
+        return False
     return {
         1: one_channel,
         2: one_channel,
@@ -139,8 +150,13 @@ def _by_pillow(page: "TiffPage") -> bool:
 
 
 def _pillow_colours(data: bytes, page: "TiffPage", *, alpha: bool) -> Array:
+    from PIL import UnidentifiedImageError
+
     _silence_libtiff()
-    pixels, _ = pillow_pixels(data, "TIFF", alpha=alpha)
+    try:
+        pixels, _ = pillow_pixels(data, "TIFF", alpha=alpha)
+    except UnidentifiedImageError:  # tifffile has identified it: a kind that Pillow doesn't know
+        raise _unsupported(page) from None
     if pixels.dtype == np.uint8:
         return pixels
     maxval = (1 << page.bitspersample) - 1

@@ -45,13 +45,13 @@ def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
     )
 
 
-def ranking_json(ranking: Ranking, number: int, file: str | None, warning: str | None = None) -> bytes:
-    """Write one JSON object and a newline; it has a warning where there is one."""
+def ranking_json(ranking: Ranking, number: int, file: str | None, **told: object) -> bytes:
+    """Write one JSON object and a newline: the classes, and what else is to be told."""
     classes = [
         {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": _short(probability)}
         for item, probability in ranking
     ]
-    return picture_json(number, file, classes=classes, **({"warning": warning} if warning else {}))
+    return picture_json(number, file, **told, classes=classes)
 
 
 def picture_json(number: int, file: str | None, **told: object) -> bytes:

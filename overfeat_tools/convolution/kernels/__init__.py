@@ -13,6 +13,9 @@ all address arithmetic is done inside the kernel.
 | `matrix_transform` | Cook-Toom tiles into spectra and back |
 | `fourier_transform` | Fourier tiles into spectra and back |
 | `epilogue` | max pooling, bias and rectifier |
+| `normalise` | pixels centred and scaled |
+| `gather`, `pad` | patches side by side; maps surrounded with zeros |
 
-`builder` is what they are written with, `fft` and `tile_access` are parts of several.
+`kernel` compiles them; `fft` and `tile_access` are parts of several.  They are written with the backend's
+`FunctionBuilder`.
 """

@@ -1,9 +1,12 @@
-"""The end of a convolution, for sums that another kernel has stored: max pooling, bias and rectifier."""
+"""The end of a convolution, for sums that another kernel has stored: max pooling, bias and rectifier.
+
+One kernel is for sums with the channels last, the other for those of a product whose rows are channels.
+"""
 
 from functools import partial
 
-from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, compiled
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder
+from overfeat_tools.convolution.kernels.kernel import compiled
 
 EPILOGUE = {
     "y": "pointer",                   # the output (H, W, K); may be `sums` itself where nothing is pooled
@@ -18,6 +21,18 @@ EPILOGUE = {
     "channels": "integer",
     "threshold": "float",             # values that are not above it are cleared,
     "keep_mask": "integer",           # unless this is -1, not 0
+}  # fmt: skip
+
+TRANSPOSED = {
+    "y": "pointer",            # the output (positions, K or more)
+    "sums": "pointer",         # (K, positions or more)
+    "bias": "pointer",         # (K,)
+    "y_stride": "integer",     # floats from one position of `y` to the next,
+    "sums_stride": "integer",  # and from one channel of `sums` to the next
+    "positions": "integer",
+    "channels": "integer",     # K: any number
+    "threshold": "float",      # as above
+    "keep_mask": "integer",
 }  # fmt: skip
 
 
@@ -41,3 +56,21 @@ def _write(builder: FunctionBuilder, pool_size: int) -> None:
         with builder.loop(integer(0), a.channels, builder.lanes) as channel:
             largest = builder.maximum(builder.load(offset(pixel, channel)) for pixel in window)
             builder.store(epilogue(largest, channel), offset(target, channel))
+
+
+def transposed_epilogue_kernel(compiler: Compiler) -> Compiled:
+    """Return the kernel for sums whose rows are channels; its parameters are `TRANSPOSED`'s."""
+    return compiled(compiler, "transposed_epilogue", TRANSPOSED, _write_transposed)
+
+
+def _write_transposed(builder: FunctionBuilder) -> None:
+    a, emit, offset, times = builder.arguments, builder.emit, builder.offset, builder.times
+    zero = builder.ir.Constant(builder.float_type, 0.0)
+    keeps_all = emit.icmp_signed("!=", a.keep_mask, builder.integer(0))
+    with builder.loop(builder.integer(0), a.positions) as position:
+        y, sums = offset(a.y, times(position, a.y_stride)), offset(a.sums, position)
+        with builder.loop(builder.integer(0), a.channels) as channel:
+            total = emit.load(offset(sums, times(channel, a.sums_stride)))
+            total = emit.fadd(total, emit.load(offset(a.bias, channel)))
+            is_kept = emit.or_(emit.fcmp_ordered(">", total, a.threshold), keeps_all)
+            emit.store(emit.select(is_kept, total, zero), offset(y, channel))

@@ -9,7 +9,7 @@ Source: Cooley & Tukey's algorithm, with Sorensen, Jones, Heideman & Burrus's sa
 import cmath
 from collections.abc import Sequence
 
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value
+from overfeat_tools.backend import FunctionBuilder, Value
 
 Complex = tuple[Value, Value | None]
 """Vectors of real and of imaginary parts; None where these are zero."""

@@ -16,9 +16,9 @@ up to T/2 - 1, then the real numbers of bin T/2.
 
 from functools import partial
 
-from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
 from overfeat_tools.convolution.kernels.fft import Complex, fft, ifft, irfft, rfft
+from overfeat_tools.convolution.kernels.kernel import compiled
 from overfeat_tools.convolution.kernels.tile_access import (
     FORWARD,
     INVERSE,

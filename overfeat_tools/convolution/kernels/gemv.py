@@ -8,8 +8,8 @@ and each is prefetched a page ahead.
 
 from functools import partial
 
-from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
+from overfeat_tools.convolution.kernels.kernel import compiled
 
 ROWS = 4
 """Rows read side by side; the number of rows must be a multiple of it."""

@@ -27,8 +27,8 @@ Every `group` runs are summed in registers and then added to the output: short s
 from collections.abc import Iterator
 from functools import partial
 
-from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import SOURCE, FunctionBuilder, Value
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
+from overfeat_tools.convolution.kernels.kernel import compiled
 
 VECTORS = 2
 """Vectors of output channels in a panel; for few channels a panel of one works, at half the speed."""
@@ -87,21 +87,20 @@ def matmul_kernel(compiler: Compiler, width: int) -> Compiled:
 
     It computes many products of one shape: panel number i belongs to product i // panel_count.
     """
-    write = partial(_write, compiler, vectors=width // compiler.lanes)
-    return compiler.function(f"matmul_{width}", MATMUL, SOURCE, write)
+    write = partial(_write, vectors=width // compiler.lanes)
+    return compiled(compiler, f"matmul_{width}", MATMUL, write)
 
 
 def complex_matmul_kernel(compiler: Compiler) -> Compiled:
     """Return the kernel for complex products, with panels of a vector of real and one of imaginary parts."""
-    write = partial(_write, compiler, vectors=VECTORS, complex_=True)
-    return compiler.function("complex_matmul", MATMUL, SOURCE, write)
+    return compiled(compiler, "complex_matmul", MATMUL, partial(_write, vectors=VECTORS, complex_=True))
 
 
-def _write(compiler: Compiler, module: Value, symbol: str, vectors: int, *, complex_: bool = False) -> None:
+def _write(builder: FunctionBuilder, vectors: int, *, complex_: bool = False) -> None:
+    compiler, module = builder.compiler, builder.module
     most = block_columns(compiler)
     kind = _ComplexMicrokernel if complex_ else _Microkernel
     microkernels = {columns: kind(compiler, module, columns, vectors).write() for columns in range(1, most + 1)}
-    builder = FunctionBuilder(compiler, module, symbol, MATMUL)
     a, emit, offset, times = builder.arguments, builder.emit, builder.offset, builder.times
     width = vectors * compiler.lanes
     channels = compiler.lanes if complex_ else width
@@ -128,7 +127,6 @@ def _write(compiler: Compiler, module: Value, symbol: str, vectors: int, *, comp
             shared = [getattr(a, name) for name in _SHARED]
             _call_one(builder, microkernels, columns, [*arguments, *shared, *prefetch])
             emit.store(emit.add(column, columns), next_column)
-    builder.finish()
 
 
 def _call_one(builder: FunctionBuilder, microkernels: dict[int, Value], number: Value, arguments: list[Value]) -> None:
@@ -148,8 +146,7 @@ class _Microkernel:
     """The function, to be written, that multiplies one panel and a fixed number of columns."""
 
     def __init__(self, compiler: Compiler, module: Value, columns: int, vectors: int) -> None:
-        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL)
-        builder.function.linkage = "internal"
+        builder = FunctionBuilder(compiler, module, f"microkernel_{columns}", _MICROKERNEL, internal=True)
         self._builder, self._arguments = builder, builder.arguments
         self._vectors, self._width = vectors, vectors * compiler.lanes
         self._sums = [builder.vector_variables(vectors) for _ in range(columns)]

@@ -18,8 +18,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.backend import Compiled, Compiler
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value, compiled
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
+from overfeat_tools.convolution.kernels.kernel import compiled
 from overfeat_tools.convolution.kernels.tile_access import (
     FORWARD,
     INVERSE,

@@ -6,7 +6,7 @@ a map a tile reads from a row of zeros, and writes to a row that nobody reads.
 
 from collections.abc import Sequence
 
-from overfeat_tools.convolution.kernels.builder import FunctionBuilder, Value
+from overfeat_tools.backend import FunctionBuilder, Value
 
 FORWARD = {
     "spectra": "pointer",         # to write: (elements, tiles, C), of pairs (elements, tiles, 2 * C)

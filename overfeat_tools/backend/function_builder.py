@@ -1,4 +1,4 @@
-"""Writes a function in LLVM IR: constants, addresses, loops, variables, vectors.
+"""Writes a function in LLVM IR: arguments, constants, addresses, loops, variables, vectors.
 
 Whatever changes, loop counters included, is a variable on the stack; the compiler turns these into registers.
 """
@@ -6,11 +6,10 @@ Whatever changes, loop counters included, is a variable on the stack; the compil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from overfeat_tools.backend import Compiled, Compiler
+from overfeat_tools.backend.compiler import Compiler
 
 Value = Any
 """A value of LLVM IR: llvmlite is untyped."""
@@ -18,38 +17,11 @@ Value = Any
 Parameters = Mapping[str, str]
 """The parameters of a function in their order, each with its kind.
 
-A "pointer" is to floats, a "table" to 64-bit integers; an "integer" has 64 bits, a "float" 32.
+A "pointer" is to floats, "bytes" to bytes, a "table" to 64-bit integers; an "integer" has 64 bits, a "float" 32.
 """
 
 # Vectors may begin at any float.
 _ALIGNMENT = 4
-
-SOURCE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-"""What all kernels depend on."""
-
-
-def compiled(
-    compiler: Compiler, name: str, parameters: Parameters, write: Callable[["FunctionBuilder"], None]
-) -> Compiled:
-    """Return a kernel, compiled.
-
-    Parameters
-    ----------
-    compiler : Compiler
-    name : str
-        A different one for each kernel that `write` can write.
-    parameters : Parameters
-    write : callable
-        Writes the body, given the builder; called if the kernel must be compiled.
-    """
-
-    def build(module: Value, symbol: str) -> None:
-        builder = FunctionBuilder(compiler, module, symbol, parameters)
-        write(builder)
-        builder.finish()
-
-    return compiler.function(name, parameters, SOURCE, build)
-
 
 class FunctionBuilder:
     """A function that is being written.
@@ -64,25 +36,46 @@ class FunctionBuilder:
         The module to add the function to.
     name : str
     parameters : Parameters
+    internal : bool
+        Whether the function is called by others of its module only, with its parameters as they are.  Else it takes
+        them from a row of words (`calls.py`).
     """
 
-    def __init__(self, compiler: Compiler, module: Value, name: str, parameters: Parameters) -> None:
+    def __init__(
+        self, compiler: Compiler, module: Value, name: str, parameters: Parameters, *, internal: bool = False
+    ) -> None:
         ir = self.ir = compiler.ir
         self.compiler, self.module, self.lanes = compiler, module, compiler.lanes
-        self.integer_type, self.float_type = ir.IntType(64), ir.FloatType()
+        self.integer_type, self.float_type, self.byte_type = ir.IntType(64), ir.FloatType(), ir.IntType(8)
         self.vector_type = ir.VectorType(self.float_type, self.lanes)
         self._word_type = ir.IntType(32)
         self._bits_type = ir.VectorType(self._word_type, self.lanes)
         kinds = {
             "pointer": self.float_type.as_pointer(), "table": self.integer_type.as_pointer(),
-            "integer": self.integer_type, "float": self.float_type,
+            "bytes": self.byte_type.as_pointer(), "integer": self.integer_type, "float": self.float_type,
         }  # fmt: skip
-        signature = ir.FunctionType(ir.VoidType(), [kinds[kind] for kind in parameters.values()])
-        self.function = ir.Function(module, signature, name)
-        self.arguments = SimpleNamespace(**dict(zip(parameters, self.function.args, strict=True)))
-        for parameter, argument in vars(self.arguments).items():
-            argument.name = parameter
+        types = [kinds[kind] for kind in parameters.values()]
+        taken = types if internal else [kinds["table"], kinds["bytes"]]
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), taken), name)
         self.emit = ir.IRBuilder(self.function.append_basic_block())
+        if internal:
+            self.function.linkage = "internal"
+            arguments = self.function.args
+        else:
+            arguments = [self._argument(number, type_) for number, type_ in enumerate(types)]
+        self.arguments = SimpleNamespace(**dict(zip(parameters, arguments, strict=True)))
+
+    def _argument(self, number: int, type_: Value) -> Value:
+        """Take an argument from the row."""
+        emit, (row, scratch) = self.emit, self.function.args
+        word = emit.load(self.offset(row, number))
+        if type_ == self.integer_type:
+            return word
+        if type_ == self.float_type:
+            return emit.bitcast(emit.trunc(word, self._word_type), type_)
+        in_scratch = emit.add(emit.ptrtoint(scratch, self.integer_type), emit.not_(word))
+        is_address = emit.icmp_signed(">=", word, self.integer(0))
+        return emit.inttoptr(emit.select(is_address, word, in_scratch), type_)
 
     def finish(self) -> None:
         """Return from the function."""
@@ -168,6 +161,12 @@ class FunctionBuilder:
     def load(self, pointer: Value) -> Value:
         """Load a vector."""
         return self.emit.load(self.emit.bitcast(pointer, self.vector_type.as_pointer()), align=_ALIGNMENT)
+
+    def load_bytes(self, pointer: Value) -> Value:
+        """Load as many bytes as a vector has lanes, each as a 32-bit integer."""
+        vector_type = self.ir.VectorType(self.byte_type, self.lanes)
+        loaded = self.emit.load(self.emit.bitcast(pointer, vector_type.as_pointer()), align=1)
+        return self.emit.zext(loaded, self._bits_type)
 
     def store(self, vector: Value, pointer: Value) -> None:
         """Store a vector."""

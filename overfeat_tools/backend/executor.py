@@ -1,0 +1,137 @@
+"""The executor: threads that live in compiled code and carry out programs of compiled calls (`executor.ll`)."""
+
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overfeat_tools.backend.arrays import Array
+from overfeat_tools.backend.calls import Compiled, address
+from overfeat_tools.backend.compiler import Compiler
+from overfeat_tools.backend.program import Program
+
+_SOURCE = Path(__file__).with_name("executor.ll")
+
+_STATE_WORDS = 64
+_FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _SCRATCH, _SHARE, _CANCELLED, _QUIT, _SPINS, _BEGIN = 24, *range(34, 44)
+
+# How often an idle thread looks before it sleeps: for 50 to 150 microseconds, about what waking one takes.  Where there
+# are more threads than processors, those that look keep others from computing.
+_MOST_SPINS = 2000
+_FEW_SPINS = 20
+
+_LINE_WORDS = 8
+_LINE_BYTES = 64
+
+
+class Executor:
+    """Up to `count` threads, the calling one among them; as many of the others as the system starts.
+
+    Only one thread may run a program at a time.
+
+    Parameters
+    ----------
+    compiler : Compiler
+    count : int
+        Threads.
+    processors : int
+        How many of them can run at the same time.
+    """
+
+    def __init__(self, compiler: Compiler, count: int, processors: int) -> None:
+        self._compiler, self._count = compiler, count
+        self.threads = 1  # that have been started, the caller's included
+        self._spins = _MOST_SPINS if count <= processors else _FEW_SPINS
+        self._stop: weakref.finalize[..., Executor] | None = None
+        self._scratch = np.empty(0, np.uint8)
+        if hasattr(os, "register_at_fork"):
+            forget = weakref.WeakMethod(self.forget)
+
+            def after_in_child() -> None:
+                if forget_now := forget():
+                    forget_now()
+
+            os.register_at_fork(after_in_child=after_in_child)
+
+    def run(self, program: Program) -> Array:
+        """Carry out a program; return the times at which each stage began, and the last ended, in nanoseconds.
+
+        Whatever is raised meanwhile (by a signal's handler), no thread is at work any more when this returns.
+        """
+        if self._stop is None:
+            self._start()
+        state, times = self._state, np.empty(len(program.stages) + 1, np.int64)
+        self._provide_scratch(program.scratch_bytes)
+        state[[_FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _CANCELLED, _BEGIN]] = (
+            0, -1, len(program.stages), address(program.stages), address(times), 0, 1
+        )  # fmt: skip
+        while not state[_FINISHED]:
+            try:
+                self._work(state, 0)
+            except BaseException:
+                state[_CANCELLED] = 1
+                while not state[_FINISHED]:
+                    self._work(state, 0)
+                raise
+        return times
+
+    def _provide_scratch(self, size_bytes: int) -> None:
+        share = (-(-size_bytes // _LINE_BYTES) + 1) * _LINE_BYTES
+        if share > self._state[_SHARE]:
+            self._scratch = np.empty(0, np.uint8)  # given back before more is asked for
+            self._scratch = np.empty(share * self._count + _LINE_BYTES, np.uint8)
+            self._state[_SHARE] = share
+            self._state[_SCRATCH] = -(-address(self._scratch) // _LINE_BYTES) * _LINE_BYTES
+
+    def _start(self) -> None:
+        self._work = self._compiler.function("executor", _SOURCE.read_bytes(), build)
+        memory = np.zeros(_STATE_WORDS + _LINE_WORDS, np.int64)
+        first = -address(memory) % _LINE_BYTES // memory.itemsize
+        self._state = memory[first : first + _STATE_WORDS]
+        self._state[_SPINS] = self._spins
+        for name, first_word in (("mutex", 48), ("cond", 56)):
+            initialise = getattr(ctypes.CDLL(None), f"pthread_{name}_init")
+            initialise(ctypes.c_void_p(address(self._state) + 8 * first_word), None)
+        self._scratch = np.empty(0, np.uint8)
+        threads: list[threading.Thread] = []
+        for number in range(1, self._count):
+            thread = threading.Thread(target=self._work, args=(self._state, number), daemon=True, name="overfeat")
+            try:
+                thread.start()
+            except RuntimeError:  # "can't start new thread"
+                break
+            threads.append(thread)
+        self.threads = 1 + len(threads)
+        # At the end of the process, too: the machine code must not go while threads are in it.
+        self._stop = weakref.finalize(self, _stop, self._work, self._state, threads)
+
+    def forget(self) -> None:
+        """Forget the threads of the parent process, in a child that has none of them."""
+        if self._stop:
+            self._stop.detach()
+        self._stop = None
+
+
+def _stop(work: Compiled, state: Array, threads: list[threading.Thread]) -> None:
+    state[_QUIT] = 1
+    work(state, -1)
+    for thread in threads:
+        thread.join()
+
+
+def build(module: Any, symbol: str) -> str:  # noqa: ANN401, ARG001 -- llvmlite is untyped
+    """Return the source of the threads' function for this system."""
+    import platform
+
+    is_arm = platform.machine() in {"aarch64", "arm64"}
+    pause = ("llvm.aarch64.hint", "i32", "i32 1") if is_arm else ("llvm.x86.sse2.pause", "", "")
+    text = _SOURCE.read_text("ascii")
+    names = ("PAUSE_TYPE", "PAUSE_ARGUMENT", "PAUSE")
+    for name, value in zip(names, (*pause[1:], pause[0]), strict=True):
+        text = text.replace(name, value)
+    return text.replace("MONOTONIC", "6" if sys.platform == "darwin" else "1").replace("@SYMBOL", f'@"{symbol}"')
