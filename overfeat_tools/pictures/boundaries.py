@@ -8,6 +8,7 @@ Sources: ITU-T T.81, annex B; CIPA DC-007 (Multi-Picture Format); the PNG specif
 
 import re
 import struct
+import zlib
 from collections.abc import Generator
 from contextlib import suppress
 
@@ -111,11 +112,15 @@ def png_end(cursor: Cursor) -> Generator[None, None, int]:
         length, name = int.from_bytes(cursor.data[at : at + 4], "big"), cursor.data[at + 4 : at + 8]
         if length > _MOST_CHUNK_BYTES or not (name.isascii() and name.isalpha()):
             return (yield from _find(cursor, PICTURE_START, place))
+        whole = yield from cursor.wait(place + 12 + length)
+        with memoryview(cursor.data)[cursor.start + place :] as chunk:
+            whole = whole and zlib.crc32(chunk[4 : 8 + length]).to_bytes(4, "big") == chunk[8 + length : 12 + length]
+        if not whole:  # the next picture may begin inside
+            return (yield from _find(cursor, PICTURE_START, place))
         place += 12 + length
         if name == b"IEND":
-            break
-    yield from cursor.wait(place)
-    return min(place, len(cursor.data) - cursor.start)
+            return place
+    return len(cursor.data) - cursor.start
 
 
 def webp_end(cursor: Cursor) -> Generator[None, None, int]:

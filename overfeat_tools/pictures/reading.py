@@ -7,6 +7,7 @@ by member; any other file is one picture, read whole, up to a limit.
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
@@ -67,7 +68,7 @@ class Item:
 
     def failed(self, error: ImageError) -> "Item":
         """Give this item with an error in place of its pixels."""
-        return replace(self, pixels=None, error=error)
+        return replace(self, pixels=None, error=error, warning=None)
 
 
 def read_items(
@@ -218,6 +219,7 @@ def _contents(
 ) -> Iterator[Event]:
     """Read pictures: a stream of any, a file of PNM, or one file of another kind."""
     first = supply.peek(_enough)
+    is_stream = is_stream and not _goes_to_the_end(first)
     if is_stream or PNM_MARK.match(first) or not first.strip(BLANKS):
         count = 0
         for count, event in enumerate(_stream(supply, background), start=1):  # noqa: B007 -- counts
@@ -226,6 +228,13 @@ def _contents(
             raise NoPictureError("the file has no picture" if first else "the file is empty")
     else:
         yield Encoded(kind_of(first), _whole(supply, size))
+
+
+def _goes_to_the_end(first: bytes) -> bool:
+    """Tell whether a stream begins with a picture of a kind that doesn't say where it ends."""
+    with suppress(ImageError):
+        return kind_of(first).end is None
+    return False
 
 
 def _whole(supply: Supply, size: int) -> bytes:
