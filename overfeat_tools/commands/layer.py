@@ -66,7 +66,7 @@ class Options(cli.NetworkOptions):
 def layer(options: Options) -> int:
     """Print the output of one layer for each picture.
 
-    Pictures are a stream of PNM on standard input, or files, and are taken as they are.
+    Pictures are files, archives of them, or a stream on standard input. They are taken as they are.
     """
     if options.listed:
         return _list(options)
@@ -88,7 +88,7 @@ def layer(options: Options) -> int:
 
 
 def _list(options: Options) -> int:
-    if options.files or options.number is not None:
+    if options.files or options.names_from or options.number is not None:
         raise UsageError("--list prints a table only: it goes with neither -L nor files")
     from overfeat_tools.networks.tables import describe
     from overfeat_tools.networks.topology import TOPOLOGIES
