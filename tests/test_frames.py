@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_a_damaged_frame(form: str, file: Path) -> None:
         assert (True, True, False, True, True) in seen or (True, True, False, False, False) in seen
     if form == "TIFF-deflate":
         assert (True, True, False, True, True) in seen
+
+
+def test_frames_that_are_only_promised(file: Path) -> None:
+    """An animation that says it has two thousand million frames ends where it ends."""
+    data = bytearray(several("PNG"))
+    place = data.index(b"acTL")
+    data[place + 4 : place + 8] = b"\x7f\xff\xff\xff"
+    data[place + 12 : place + 16] = zlib.crc32(data[place : place + 12]).to_bytes(4, "big")
+    items = read(file, bytes(data), frames=None)
+    assert [item.error is None for item in items][:5] == [True] * 5
+    assert len(items) <= 5 + 16
 
 
 def test_pages_that_go_round(file: Path) -> None:

@@ -26,6 +26,7 @@ from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, scaled, without_
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _FLOAT_MODES = ("F", "I")
+_MOST_FAILURES = 16
 
 # What libraries say of a file is said by our own errors, or not at all.
 for _name in ("PIL", "imageio", "tifffile"):
@@ -81,13 +82,19 @@ def pillow_frames(
     needed = parts.needed if parts_of else data
     first, count, mode, met = _looked_at(needed, form, alpha=wanted.background is not None)
     turn = orientation(parts.exif or met.exif, parts.xmp or met.xmp)
+    failures = 0  # one after the other
     with _opened(needed) as file:
         for frame in range(first, first + count):
             try:
                 pixels = _pixels(file, frame, mode)
-                yield Decoded(scaled(pixels, BYTE if pixels.dtype == np.uint8 else DEEP), turn)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next frame may do
                 yield error.with_traceback(None)
+                failures += 1
+                if isinstance(error, EOFError) or failures == _MOST_FAILURES:
+                    return  # the file has promised more frames than it has
+            else:
+                yield Decoded(scaled(pixels, BYTE if pixels.dtype == np.uint8 else DEEP), turn)
+                failures = 0
 
 
 def _looked_at(data: bytes, form: str, *, alpha: bool) -> tuple[int, int, str | None, Parts]:
