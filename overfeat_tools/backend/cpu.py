@@ -26,6 +26,9 @@ from overfeat_tools.backend.threads import ThreadPool
 
 _PLANS_KEPT = 64
 
+# Chunks of work for each thread: enough that none waits long for the last one.
+_CHUNKS = 4
+
 # FFTW's planner is one global thing: two threads must not plan at once.
 _PLANNER = threading.Lock()
 
@@ -49,7 +52,8 @@ class CpuBackend:
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
         self.xp = np
-        self._pool = ThreadPool(threads or machine.processors())
+        self._processors = machine.processors()
+        self._pool = ThreadPool(threads or self._processors)
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
         self._of_thread = _OfThread()
@@ -70,6 +74,11 @@ class CpuBackend:
     def threads(self) -> int:
         """Threads to compute with."""
         return self._pool.count
+
+    @property
+    def parallel(self) -> int:
+        """Threads that can run at the same time: work is cut for so many."""
+        return min(self.threads, self._processors)
 
     def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
         """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
@@ -103,12 +112,12 @@ class CpuBackend:
     def _execute(self, program: Program) -> Array:
         if self._executor is None:
             assert self.compiler is not None  # noqa: S101 -- it has compiled what is to be called
-            self._executor = Executor(self.compiler, self.threads, machine.processors())
+            self._executor = Executor(self.compiler, self.threads, self._processors)
         return self._executor.run(program)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices: a few a thread, none shorter than `least`."""
-        count = max(1, min(2 * self.threads if self.threads > 1 else 1, length // max(least, 1)))
+        count = max(1, min(_CHUNKS * self.parallel if self.parallel > 1 else 1, length // max(least, 1)))
         edges = [length * i // count for i in range(count + 1)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 

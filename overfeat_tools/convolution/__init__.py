@@ -23,10 +23,11 @@ from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, max
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.normalise import compiled_normalise
 from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
-from overfeat_tools.convolution.rates import RATES, Rates
+from overfeat_tools.convolution.rates import RATES, Rates, rates_of
 
 __all__ = [
     "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
+    "rates_of",
 ]  # fmt: skip
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.
@@ -71,7 +72,7 @@ class Convolution:
         self.stride, self.padding, self.method = stride, padding, method
         self.used: Counter[str] = Counter()  # algorithms by name, and how many batches took each
         self._backend = backend
-        self._ledger = ledger or Ledger(RATES[backend.name], compiler=backend.compiler)
+        self._ledger = ledger or Ledger(rates_of(backend), compiler=backend.compiler)
         self._account, self._on_repacking = Account(self._ledger), on_repacking
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count

@@ -29,7 +29,7 @@ _FEW_ROWS = 2
 _ONE_VECTOR = 0.75
 
 # Terms that a thread gathers at a time, at least.
-_LEAST_TERMS = 512
+_LEAST_TERMS = 128
 
 
 class Unpacked(Algorithm):

@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
-from overfeat_tools.convolution import FLOAT_BYTES, RATES, Algorithm, Convolution, Geometry, Ledger
+from overfeat_tools.convolution import FLOAT_BYTES, Algorithm, Convolution, Geometry, Ledger, rates_of
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import CHANNELS, Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
@@ -58,7 +58,7 @@ class Network:
         packed_limit_bytes: float = PACKED_LIMIT_BYTES,
     ) -> None:
         self.topology, self.backend = topology, backend
-        self.ledger = Ledger(RATES[backend.name], packed_limit_bytes, backend.compiler)
+        self.ledger = Ledger(rates_of(backend), packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
         parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
