@@ -1,4 +1,4 @@
-"""ONNX Runtime as the peer: the same networks with the same weights as ONNX models.
+"""ONNX Runtime and OpenVINO as peers: the same networks with the same weights as ONNX models.
 
 A model is a small file beside a copy of the weight file, which it refers to as external data: ONNX
 Runtime then maps the weights instead of parsing half a gigabyte, and models of several layers share
@@ -20,6 +20,8 @@ from overfeat_tools.networks.topology import Topology
 
 Array = npt.NDArray[Any]
 
+BFLOAT16 = "OpenVINO, bf16"
+
 _SAMPLE_BYTES = 1 << 20
 # Old enough for every ONNX Runtime of these years.
 _OPSET, _IR_VERSION = 17, 8
@@ -28,8 +30,10 @@ _OPSET, _IR_VERSION = 17, 8
 class OnnxPeer:
     """A network in ONNX Runtime, up to one layer.
 
-    Calling it with pictures (N, 3, H, W) float32 gives [softmax, logits], or [layer] for an earlier layer.
+    Calling it with pictures (N, 3, H, W) float32 gives that layer.
     """
+
+    batches = (1, 8)  # that may suit it better than many pictures at a time
 
     def __init__(self, topology: Topology, weights: Path, cache: Path, threads: int, last: int | None = None) -> None:
         import onnxruntime
@@ -42,15 +46,58 @@ class OnnxPeer:
         model = ensure_model(topology, weights, cache, last)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, pictures: Array) -> list[Array]:
+    def __call__(self, pictures: Array) -> Array:
         """Run a batch."""
-        return list(self._session.run(None, {"pictures": pictures}))
-
-    def in_batches(self, pictures: Array, batch: int) -> list[Array]:
-        """Run pictures in batches of a size; give what the last one gave."""
-        for start in range(0, len(pictures), batch):
-            result = self(pictures[start : start + batch])
+        result: Array = self._session.run(None, {"pictures": pictures})[0]
         return result
+
+
+class OpenVinoPeer:
+    """A network in OpenVINO, up to one layer, in float32 or, for information, in bfloat16.
+
+    Calling it is as calling the other peer.  Each size of a batch has a model of its own, compiled when it first comes.
+    """
+
+    batches = ()  # the larger, the faster
+
+    def __init__(
+        self, topology: Topology, weights: Path, cache: Path, threads: int, last: int | None = None,
+        precision: str = "f32",
+    ) -> None:  # fmt: skip
+        import openvino
+
+        self._core = openvino.Core()
+        self._core.set_property(
+            "CPU",
+            {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"},
+        )
+        self._model = self._core.read_model(ensure_model(topology, weights, cache, last))
+        self._requests: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, pictures: Array) -> Array:
+        """Run a batch."""
+        request = self._requests.get(pictures.shape)
+        if request is None:
+            model = self._model.clone()
+            model.reshape(list(pictures.shape))
+            request = self._requests[pictures.shape] = self._core.compile_model(model, "CPU").create_infer_request()
+        result: Array = request.infer({0: pictures})[0]
+        return result
+
+    @staticmethod
+    def has_bfloat16() -> bool:
+        """Tell whether the processor computes in bfloat16; else OpenVINO would compute in float32."""
+        import openvino
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def in_batches(peer: "Peer", pictures: Array, batch: int) -> list[Array]:
+    """Run pictures in batches of a size."""
+    return [peer(pictures[start : start + batch]) for start in range(0, len(pictures), batch)]
+
+
+Peer = OnnxPeer | OpenVinoPeer
 
 
 def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | None = None) -> Path:
@@ -88,7 +135,7 @@ def _fingerprint(weights: Path) -> str:
 def _model(topology: Topology, weight_file: str, last: int) -> bytes:
     graph = _Graph(weight_file)
     kernels = iter(topology.kernel_shapes)
-    pad, outputs = 0, []
+    pad = 0
     for number, layer in enumerate(topology.layers[: last + 1]):
         match layer:
             case Normalise():
@@ -106,9 +153,8 @@ def _model(topology: Topology, weight_file: str, last: int) -> bytes:
             case MaxPool():
                 graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
             case Softmax():
-                outputs.append(graph.value)
                 graph.add("Softmax", axis=1)
-    return graph.model(topology.name, [graph.value, *outputs])
+    return graph.model(topology.name)
 
 
 class _Graph:
@@ -147,12 +193,12 @@ class _Graph:
         self._tensors.append(tensor)
         return name
 
-    def model(self, name: str, outputs: list[str]) -> bytes:
+    def model(self, name: str) -> bytes:
         """Give the finished file."""
         from onnx import TensorProto, helper
 
         pictures = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, "h", "w"])
-        results = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
-        graph = helper.make_graph(self._nodes, name, [pictures], results, self._tensors)
+        result = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, None)
+        graph = helper.make_graph(self._nodes, name, [pictures], [result], self._tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
         return bytes(model.SerializeToString())

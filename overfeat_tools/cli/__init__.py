@@ -2,7 +2,8 @@
 
 A command is a dataclass of options (`options`) and a function that takes it.  `program` makes a program of the two:
 it parses, runs, and ends with the right status or signal, and tells every foreseen error in one line.  `streams` looks
-after standard output, of which every byte is written or the failure is told, and standard error.
+after standard output, of which every byte is written or the failure is told, and standard error, on which `progress`
+shows how far a run is.
 """
 
 from overfeat_tools.cli.options import (
@@ -16,6 +17,7 @@ from overfeat_tools.cli.options import (
     whole_number,
 )
 from overfeat_tools.cli.program import program, started
+from overfeat_tools.cli.progress import Progress
 from overfeat_tools.cli.streams import agreed, input_files, say, write
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "MapFormat",
     "NetworkOptions",
     "Option",
+    "Progress",
     "Version",
     "agreed",
     "input_files",

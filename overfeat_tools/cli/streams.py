@@ -80,11 +80,20 @@ def say(program: str, message: str) -> None:
     show(f"{program}: {text}\n")
 
 
-def show(text: str) -> None:
-    """Print text on standard error, where it can be printed."""
+def show(text: str, *, transient: bool = False) -> None:
+    """Print text on standard error, where it can be printed; a transient line is erased before the next text."""
     if sys.stderr is not None:
+        whole = ("\r\x1b[K" if _Shown.transient else "") + text
+        _Shown.transient |= transient  # whatever happens while it is written
         with contextlib.suppress(OSError):
-            _write_all(sys.stderr.fileno(), text.encode("utf-8", "backslashreplace"))
+            _write_all(sys.stderr.fileno(), whole.encode("utf-8", "backslashreplace"))
+        _Shown.transient = transient
+
+
+class _Shown:
+    """Whether the last line on standard error is a transient one."""
+
+    transient = False
 
 
 def file_text(name: str) -> str:

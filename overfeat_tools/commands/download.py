@@ -2,7 +2,6 @@
 
 import functools
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -156,8 +155,7 @@ def download(options: Options) -> int:
 def _get(options: Options, place: Path, files: "list[WeightFile]") -> int:
     from overfeat_tools.download import folder, installation, manifest, progress, sources
 
-    bars = sys.stderr is not None and sys.stderr.isatty()
-    report = progress.Reporter(lambda _: None) if options.quiet else progress.Reporter(_say, bars)
+    report = progress.Reporter(lambda _: None) if options.quiet else progress.Reporter(_say, shows_progress=True)
     chosen = sources.chosen_sources(options.source)
     try:
         with folder.locked(place, report.log) as unfinished:

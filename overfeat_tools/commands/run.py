@@ -86,6 +86,8 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
+    file: str | None = None
+    files_begun: int = 0
     batches: int = 0
 
     def carry_out(self, files: Sequence[str]) -> int:
@@ -102,6 +104,8 @@ class Run:
 
     def over(self, files: Sequence[str]) -> int:
         """Answer every picture of the files, in order; return the exit status."""
+        progress = cli.Progress(self.program, wanted=sys.stdout is not None and not sys.stdout.isatty())
+        total = 0 if "-" in files else len(files)
         side = self.network.topology.input_size
         items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
         batches = Batches(map(self._judged, items), self.options.batch, self.options.batch * side * side)
@@ -113,6 +117,7 @@ class Run:
                 while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
                     for item, result in begun.popleft()():
                         self._pass_on(item, result)
+                        progress.update(lambda: self._so_far(total))
                         if self.options.strict and self.failed:
                             return ImageError.exit_status
         finally:
@@ -156,6 +161,8 @@ class Run:
         raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
+        self.files_begun += item.file != self.file
+        self.file = item.file
         if isinstance(result, ImageError):
             self.failed += 1
             self.fail(item, result)
@@ -164,6 +171,13 @@ class Run:
             self._timed("write", lambda: self.answer(item, result))
         if trouble := result if isinstance(result, ImageError) else item.warning:
             cli.say(self.program, f"{item.place}: {trouble}")
+
+    def _so_far(self, files: int) -> str:
+        """Tell of the run while it lasts."""
+        done = self.answered + self.failed
+        among = f", file {self.files_begun} of {files}" if files else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"picture {done}{among}, {done / (perf_counter() - self.start):.1f} a second{failed}"
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = perf_counter()

@@ -1,0 +1,17 @@
+# Completion for of-classify; made by man/completions.py from the options' declarations.
+complete -c of-classify -s n -x -d 'Classes to print for each picture'
+complete -c of-classify -l format -x -a 'text tsv json' -d 'What to print'
+complete -c of-classify -l size -x -a 'none' -d 'Scale the shorter side to S, then cut the centre square; none: only cut'
+complete -c of-classify -l exact-decode -d 'Decode large JPEG files whole, not at a reduced size'
+complete -c of-classify -l net -x -a 'tiny fast accurate' -d 'Network to run'
+complete -c of-classify -s l -d 'The same as --net accurate'
+complete -c of-classify -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'
+complete -c of-classify -l device -x -a 'auto cpu cuda' -d 'Where to compute'
+complete -c of-classify -l threads -x -d 'Number of threads'
+complete -c of-classify -l batch -x -d 'Compute at most N pictures at a time'
+complete -c of-classify -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-classify -l strict -d 'Stop at the first picture that can\'t be used, or only in part'
+complete -c of-classify -s v -l verbose -d 'Report methods and times on stderr'
+complete -c of-classify -l version -d 'Show the version and exit'
+complete -c of-classify -s h -l help -d 'Show a short help and exit'
+complete -c of-classify -F

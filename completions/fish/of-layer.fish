@@ -1,0 +1,17 @@
+# Completion for of-layer; made by man/completions.py from the options' declarations.
+complete -c of-layer -s L -x -d 'Layer to print'
+complete -c of-layer -l format -x -a 'text npy' -d 'What to print'
+complete -c of-layer -l list -d 'Print the table of layers instead'
+complete -c of-layer -l input -x -d 'Picture size for --list'
+complete -c of-layer -l net -x -a 'tiny fast accurate' -d 'Network to run'
+complete -c of-layer -s l -d 'The same as --net accurate'
+complete -c of-layer -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'
+complete -c of-layer -l device -x -a 'auto cpu cuda' -d 'Where to compute'
+complete -c of-layer -l threads -x -d 'Number of threads'
+complete -c of-layer -l batch -x -d 'Compute at most N pictures at a time'
+complete -c of-layer -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-layer -l strict -d 'Stop at the first picture that can\'t be used, or only in part'
+complete -c of-layer -s v -l verbose -d 'Report methods and times on stderr'
+complete -c of-layer -l version -d 'Show the version and exit'
+complete -c of-layer -s h -l help -d 'Show a short help and exit'
+complete -c of-layer -F
