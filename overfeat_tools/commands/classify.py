@@ -103,7 +103,7 @@ def classify(options: Options) -> int:
 
     network = run.open_network(options)
     topology = network.topology
-    classes = read_classes(topology.class_file)
+    classes = read_classes(topology)
     side = preparation.chosen_side(topology, options.size)
     prepare = partial(preparation.to_one_answer, topology=topology, side=side)
 

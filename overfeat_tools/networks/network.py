@@ -14,6 +14,9 @@ from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folde
 
 PACKED_LIMIT_BYTES = 1536 << 20
 
+# A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
+_BATCH, _BATCH_BYTES = 64, 1280 << 20
+
 
 class Network:
     """A network with its weights, ready to run.
@@ -48,7 +51,8 @@ class Network:
         self.topology, self.backend = topology, backend
         self.ledger = Ledger(RATES[backend.name], packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
-        parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
+        path, names = where / topology.weight_file, topology.parameter_names
+        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
         for number, layer in enumerate(topology.layers):
@@ -108,6 +112,13 @@ class Network:
                     workspace = max(workspace, convolution.workspace_bytes(pictures, geometry, pool_size))
         # Workspaces are kept by name, and not all of them are largest in the same layer.
         return int(1.25 * (sum(maps) + workspace))
+
+    def usual_batch(self) -> int:
+        """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
+        count, side = _BATCH, self.topology.input_size
+        while count > 1 and self.needed_bytes(count, side, side) > _BATCH_BYTES:
+            count //= 2
+        return count
 
     def _run_step(self, step: tuple[int, ...], x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
