@@ -1,9 +1,10 @@
 """Weights of full size that are the same bytes on every machine, made once and kept in a cache.
 
 The layout is that of the original's files: for each convolution the kernels (K, C, kh, kw), then the
-biases (K,), little-endian float32.  Those of VGG are safetensors files, with a header before the same.  Values come from the raw 64-bit words of PCG64(seed), which numpy
-promises not to change: a word gives two of 32 bits, the low half first, and such a w gives
-u = w / 2**31 - 1.  Kernels are u * sqrt(6 / fan-in), biases u * 0.1, computed in float64.
+biases (K,), little-endian float32.  VGG's files are safetensors: a header, then the same.  Values come
+from the raw 64-bit words of PCG64(seed), which numpy promises not to change: a word gives two of 32
+bits, the low half first, and such a w gives u = w / 2**31 - 1.  Kernels are u * sqrt(6 / fan-in),
+biases u * 0.1, computed in float64.
 """
 
 import hashlib

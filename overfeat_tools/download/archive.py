@@ -83,8 +83,8 @@ def _members(content: io.BufferedReader, wanted: dict[str, WeightFile]) -> _Memb
         tar = content if kind == "tar" else cast("IO[bytes]", gzip.GzipFile(fileobj=content))
         yield from _tar_members(tar, wanted)
     else:
-        sizes = " or ".join(f"{file.size} bytes ({file.name})" for file in files)
-        raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: that has {sizes}, this has {size}")
+        names = " or ".join(map(str, files))
+        raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: {names} expected, {size} bytes found")
 
 
 def _tar_members(content: IO[bytes], wanted: dict[str, WeightFile]) -> _Members:
@@ -92,7 +92,7 @@ def _tar_members(content: IO[bytes], wanted: dict[str, WeightFile]) -> _Members:
     tar = tarfile.TarFile(fileobj=cast("IO[bytes]", stream))
     for member in tar:
         if member.isreg() and not member.issparse() and (file := _take(wanted, member.name, member.size)):
-            stream.budget += file.size
+            stream.budget += member.size
             yield file, cast("IO[bytes]", tar.extractfile(member))
     while content.read(_CHUNK_BYTES):  # gzip's checksum is at the end
         pass
@@ -110,8 +110,8 @@ def _zip_members(content: IO[bytes], size: int, wanted: dict[str, WeightFile]) -
 def _take(wanted: dict[str, WeightFile], name: str, size: int) -> WeightFile | None:
     """Take the file that a member is out of those wanted: where there are two of a name, the first counts."""
     file = wanted.pop(name.replace("\\", "/").rpartition("/")[2], None)
-    if file and size != file.size:
-        raise WeightsError(f"{file.name} in it has {size} bytes, {file.size} expected")
+    if file and not file.may_have(size):
+        raise WeightsError(f"{file} expected, one of {size} bytes found in it")
     return file
 
 

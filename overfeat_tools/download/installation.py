@@ -65,10 +65,10 @@ class Installation:
                 self.report.log(message)
             else:
                 return
-        names = " and ".join(f"{file.name} ({file.size} bytes)" for file in wanted)
+        names = " and ".join(map(str, wanted))
         raise DownloadError(
             f"none of {len(sources)} sources gave {names}; if you can get them elsewhere, put them in {self.folder}, "
-            "or name their folder, an archive (tar, tgz or zip) or a URL with --from"
+            f"or name their folder, an archive (tar, tgz or zip) or a URL with --from{wanted[0].publication.way_on}"
         )
 
     def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
@@ -117,5 +117,6 @@ class Installation:
     def _record(self, file: WeightFile, digest: str, origin: str) -> None:
         if file.name not in self.records:
             today = dt.datetime.now(dt.UTC).date().isoformat()
-            self.records[file.name] = Record(file.size, digest, origin, today)
+            size = (self.folder / file.name).stat().st_size
+            self.records[file.name] = Record(size, digest, origin, today)
             write_manifest(self.folder, self.unfinished, self.records)

@@ -140,7 +140,8 @@ def vgg(name: str, table: str, units: int = 4096, classes: int = 1000) -> Topolo
             layers += _convolve(int(word), 3, pad=1, threshold=0.0)
             names.append(f"features.{place}")
             place += 2
-    layers += [*_convolve(units, 7, threshold=0.0), *_convolve(units, 1, threshold=0.0), Convolve(classes, 1), Softmax()]
+    layers += [*_convolve(units, 7, threshold=0.0), *_convolve(units, 1, threshold=0.0)]
+    layers += [Convolve(classes, 1), Softmax()]
     return Topology(
         name, input_size=7 << table.count("M"), feature_layer=len(layers) - 4, layers=tuple(layers),
         weight_file=f"{name}.safetensors", parameter_names=(*names, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
