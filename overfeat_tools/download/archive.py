@@ -35,6 +35,13 @@ def kind_of(head: bytes) -> str:
     return next((kind for kind, (at, mark) in _MARKS.items() if head[at : at + len(mark)] == mark), "")
 
 
+def bare_file(content: io.BufferedReader, files: Sequence[WeightFile]) -> WeightFile | None:
+    """Tell which weight file this is by itself, if it is one."""
+    file = file_of_size(os.fstat(content.fileno()).st_size, files)
+    # One with a header has no exact size: an archive of it may have the same.
+    return None if file and file.names and kind_of(content.peek()) else file
+
+
 def unpack(path: Path, files: Sequence[WeightFile], folder: Path, advance: Callable[[int], None]) -> dict[str, Path]:
     """Unpack weight files from an archive, or copy a bare one, which is known by its size.
 
@@ -75,7 +82,7 @@ def unpack(path: Path, files: Sequence[WeightFile], folder: Path, advance: Calla
 
 def _members(content: io.BufferedReader, wanted: dict[str, WeightFile]) -> _Members:
     size, kind, files = os.fstat(content.fileno()).st_size, kind_of(content.peek()), list(wanted.values())
-    if file := file_of_size(size, files):
+    if file := bare_file(content, files):
         yield file, content
     elif kind == "zip":
         yield from _zip_members(content, size, wanted)
