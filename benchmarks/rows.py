@@ -1,5 +1,6 @@
 """Rows of the table, and what every measurement needs."""
 
+import importlib.util
 import statistics
 import sys
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import inputs
 import measure
 import subject
 from measure import Array, median_ratio
-from peers import OnnxPeer
+from peers import OnnxPeer, OpenVinoPeer
 
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import Topology
@@ -63,6 +64,13 @@ class Bench:
     def peer(self, topology: Topology, last: int | None = None) -> OnnxPeer:
         """Open the network in ONNX Runtime."""
         return OnnxPeer(topology, self.weights(topology), inputs.cache_folder(), self.threads, last)
+
+    def openvino(self, topology: Topology) -> OpenVinoPeer | None:
+        """Open the network in OpenVINO, if it is installed."""
+        if importlib.util.find_spec("openvino") is None:
+            skip("OpenVINO is not installed")
+            return None
+        return OpenVinoPeer(topology, self.weights(topology), inputs.cache_folder(), self.threads)
 
     def classify(self, topology: Topology, *arguments: object) -> list[str]:
         """Give of-classify's command line."""

@@ -86,7 +86,7 @@ def test_right_sum_of_what_is_no_weight_file(tmp_path: Path) -> None:
     """A sum does not make a header right."""
     broken = WEIGHTS.replace(b'"head.fc.bias"', b'"head.fc.bios"')
     file = replace(FILE, sha256=hashlib.sha256(broken).hexdigest())
-    with serving(a=content(broken)) as server, pytest.raises(WeightsError, match="no head.fc.bias"):
+    with serving(a=content(broken)) as server, pytest.raises(WeightsError, match=r"no head\.fc\.bias"):
         get(tmp_path, server.url("/a"), files=(file,))
     assert listing(tmp_path) == []
 

@@ -1,6 +1,7 @@
 """A safetensors file is mapped where its header says, and the header is not believed: it may come from anywhere."""
 
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -131,4 +132,4 @@ def test_nothing_found_lies_outside(changes: list[tuple[int, bytes]]) -> None:
     places = sorted((tensor.start, tensor.stop) for tensor in tensors.values())
     assert places[0][0] == 8 + int.from_bytes(data[:8], "little")
     assert places[-1][1] == len(data)
-    assert all(before[1] == after[0] for before, after in zip(places, places[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(places))
