@@ -16,18 +16,18 @@ import measure
 import processes
 from rows import BULK, Bench, Comparison, Row
 
-from overfeat_tools.networks.topology import ACCURATE, FAST, TOPOLOGIES, Topology
+from overfeat_tools.networks.topology import ACCURATE, FAST, TOPOLOGIES, VGG16, Topology
 
 # Each measurement and the networks it is made on.
 MEASUREMENTS: dict[str, tuple[Callable[[Bench, Topology], Iterator[Row | Comparison]], tuple[Topology, ...]]] = {
-    "bulk": (inside.bulk, (FAST, ACCURATE)),
-    "single": (inside.single, (FAST, ACCURATE)),
+    "bulk": (inside.bulk, (FAST, ACCURATE, VGG16)),
+    "single": (inside.single, (FAST, ACCURATE, VGG16)),
     "large": (inside.large, (FAST, ACCURATE)),
     "stream": (processes.stream, (FAST,)),
     "start": (processes.start, (FAST,)),
     "photographs": (processes.photographs, (FAST,)),
     "text": (inside.text, (FAST,)),
-    "memory": (processes.memory, (FAST, ACCURATE)),
+    "memory": (processes.memory, (FAST, ACCURATE, VGG16)),
 }
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import Topology
+from overfeat_tools.networks.weights import find_parameters
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +117,7 @@ def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | Non
         part.replace(copy)
     if not model.exists():
         part = model.with_suffix(".part")
-        part.write_bytes(_model(topology, weights.name, topology.last_layer if last is None else last))
+        part.write_bytes(_model(topology, weights, topology.last_layer if last is None else last))
         part.replace(model)
     return model
 
@@ -132,9 +133,11 @@ def _fingerprint(weights: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _model(topology: Topology, weight_file: str, last: int) -> bytes:
-    graph = _Graph(weight_file)
-    kernels = iter(topology.kernel_shapes)
+def _model(topology: Topology, weights: Path, last: int) -> bytes:
+    graph = _Graph(weights.name)
+    with weights.open("rb") as file:
+        places = find_parameters(file, topology.kernel_shapes, topology.parameter_names)
+    kernels = zip(topology.kernel_shapes, places, strict=True)
     pad = 0
     for number, layer in enumerate(topology.layers[: last + 1]):
         match layer:
@@ -144,9 +147,10 @@ def _model(topology: Topology, weight_file: str, last: int) -> bytes:
             case Pad():
                 pad = layer.width
             case Convolve():
-                shape = next(kernels)
-                parameters = graph.mapped(f"weight{number}", shape), graph.mapped(f"bias{number}", shape[:1])
-                graph.add("Conv", *parameters, strides=[layer.stride] * 2, pads=[pad] * 4)
+                shape, (weight, bias) = next(kernels)
+                kernels_name = graph.mapped(f"weight{number}", shape, weight)
+                bias_name = graph.mapped(f"bias{number}", shape[:1], bias)
+                graph.add("Conv", kernels_name, bias_name, strides=[layer.stride] * 2, pads=[pad] * 4)
                 pad = 0
             case Rectify():
                 graph.add("Relu")
@@ -162,7 +166,7 @@ class _Graph:
 
     def __init__(self, weight_file: str) -> None:
         self.value = "pictures"
-        self._weight_file, self._offset = weight_file, 0
+        self._weight_file = weight_file
         self._nodes: list[Any] = []
         self._tensors: list[Any] = []
 
@@ -174,22 +178,21 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, [self.value, *inputs], [value], **attributes))
         self.value = value
 
-    def constant(self, name: str, number: float) -> str:
-        """Add a number; give its name."""
+    def constant(self, name: str, number: float | tuple[float, ...]) -> str:
+        """Add a number, or one for each channel; give its name."""
         from onnx import numpy_helper
 
-        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32), name))
+        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32).reshape(-1, 1, 1), name))
         return name
 
-    def mapped(self, name: str, shape: tuple[int, ...]) -> str:
-        """Add the next tensor of the weight file; give its name."""
+    def mapped(self, name: str, shape: tuple[int, ...], offset: int) -> str:
+        """Add the tensor of the weight file that begins at a byte; give its name."""
         from onnx import TensorProto
 
         tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
         length = 4 * math.prod(shape)
-        for key, entry in (("location", self._weight_file), ("offset", self._offset), ("length", length)):
+        for key, entry in (("location", self._weight_file), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(entry))
-        self._offset += length
         self._tensors.append(tensor)
         return name
 

@@ -21,7 +21,7 @@ from overfeat_tools.networks.topology import Topology
 HERE = Path(__file__).resolve().parent
 _LINES = 5  # of-classify prints so many for a picture
 _LONG = (300, 3000)
-_MEMORY_GB = {"fast": 1.8, "accurate": 2.4}
+_MEMORY_GB = {"fast": 1.8, "accurate": 2.4, "vgg16": 2.5}
 
 
 def stream(bench: Bench, topology: Topology) -> Iterator[Row]:

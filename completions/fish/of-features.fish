@@ -1,6 +1,6 @@
 # Completion for of-features; made by man/completions.py from the options' declarations.
 complete -c of-features -l format -x -a 'text npy' -d 'What to print'
-complete -c of-features -l net -x -a 'tiny fast accurate' -d 'Network to run'
+complete -c of-features -l net -x -a 'tiny fast accurate vgg11 vgg16 vgg19' -d 'Network to run'
 complete -c of-features -s l -d 'The same as --net accurate'
 complete -c of-features -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'
 complete -c of-features -l device -x -a 'auto cpu cuda' -d 'Where to compute'

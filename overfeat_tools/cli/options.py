@@ -115,7 +115,7 @@ class NetworkOptions:
     """Which network to run, and how: the options of every command that runs one."""
 
     net: Annotated[
-        Literal["tiny", "fast", "accurate"] | None,
+        Literal["tiny", "fast", "accurate", "vgg11", "vgg16", "vgg19"] | None,
         Option(
             "--net",
             help="Network to run. [default: fast]",
@@ -126,6 +126,15 @@ class NetworkOptions:
             .Cm tiny
             comes with the program and needs no weight file.
             It is a demonstration that recognises 26 classes of drawn patterns and knows nothing about photographs.
+            .Cm vgg11 ,
+            .Cm vgg16
+            and
+            .Cm vgg19
+            came a year after OverFeat; they classify better and take several times as long.
+            See
+            .Sx THE NETWORKS
+            in
+            .Xr overfeat_tools 7 .
             """,
         ),
     ] = None
@@ -176,20 +185,20 @@ class NetworkOptions:
         ),
     ] = None  # fmt: skip
     batch: Annotated[
-        int,
+        int | None,
         Option(
             "--batch", metavar="N", min=1, max=4096,
-            help="Compute at most N pictures at a time.",
+            help="Compute at most N pictures at a time. [default: 64, 16 with VGG's large maps]",
             manual="""
             Compute at most
             .Ar N
             pictures at a time, from {min} to {max}.
-            The default is {default}.
+            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
             Large batches are faster and need more memory.
             This is only a limit: no picture ever waits for others to arrive.
             """,
         ),
-    ] = 64  # fmt: skip
+    ] = None  # fmt: skip
     method: Annotated[
         Literal["auto", "gemm", "fft", "cook-toom"],
         Option(

@@ -59,8 +59,9 @@ class Options(cli.NetworkOptions):
             .Cm tiny
             and
             .Cm fast ,
-            and 221 to 256 for
-            .Cm accurate .
+            221 to 256 for
+            .Cm accurate ,
+            and 224 to 255 for the VGG networks.
             A size above the network's input enlarges the picture a little; what then lies outside the network's input,
             on the right and at the bottom, is mostly ignored.
             .Pp
@@ -103,7 +104,7 @@ def classify(options: Options) -> int:
 
     network = run.open_network(options)
     topology = network.topology
-    classes = read_classes(topology.class_file)
+    classes = read_classes(topology)
     side = preparation.chosen_side(topology, options.size)
     prepare = partial(preparation.to_one_answer, topology=topology, side=side)
 

@@ -25,7 +25,12 @@ class Options(cli.NetworkOptions):
             and
             .Cm fast ,
             0 to 25 for
-            .Cm accurate .
+            .Cm accurate ,
+            0 to 35, 50 and 59 for
+            .Cm vgg11 ,
+            .Cm vgg16
+            and
+            .Cm vgg19 .
             This option is required unless
             .Fl -list
             is given.

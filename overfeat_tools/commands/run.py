@@ -108,7 +108,8 @@ class Run:
         total = 0 if "-" in files else len(files)
         side = self.network.topology.input_size
         items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
-        batches = Batches(map(self._judged, items), self.options.batch, self.options.batch * side * side)
+        most = self.options.batch or self.network.usual_batch()
+        batches = Batches(map(self._judged, items), most, most * side * side)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:

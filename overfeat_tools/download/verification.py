@@ -23,7 +23,7 @@ _BLOCK = 1 << 17  # numbers; a unit may be dead, but so many zeros are a hole in
 
 
 def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: frozenset[str]) -> str:
-    """Check a file against its size, the record of an earlier installation, and the sums in `pins`, if there are any.
+    """Check a file against its size and a SHA-256: one in `pins`, the one recorded when it was installed, or published.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
     WeightsError
         It can't be read, or is not what it should be.
     """
-    parameters = map_weights(path, file.shapes, file.network)  # refuses another size
+    parameters = map_weights(path, file.shapes, file.network, file.names)  # refuses another size
     try:
         with path.open("rb") as content:
             sha256 = hashlib.file_digest(content, "sha256").hexdigest()
@@ -49,6 +49,8 @@ def check(path: Path, file: WeightFile, records: Mapping[str, Record], pins: fro
             f"its sha256 is {sha256}, but {record.sha256} was installed on {record.installed}; if you trust this one, "
             f"delete {NAME} beside the weights"
         )
+    elif file.sha256 and not (pins or record) and sha256 != file.sha256:
+        problem = f"its sha256 is {sha256}, but {file.sha256} was published"
     else:
         problem = next(_implausible(parameters), "")
     if problem:

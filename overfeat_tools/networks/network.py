@@ -20,6 +20,9 @@ PACKED_LIMIT_BYTES = 1536 << 20
 _PROGRAMS_KEPT = 16
 _SIZES_KEPT = 16
 
+# A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
+_BATCH, _BATCH_BYTES = 64, 1280 << 20
+
 Algorithms = dict[int, Algorithm]
 """The algorithm of each convolution, by the number of its layer."""
 
@@ -60,7 +63,8 @@ class Network:
         self.topology, self.backend = topology, backend
         self.ledger = Ledger(rates_of(backend), packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
-        parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
+        path, names = where / topology.weight_file, topology.parameter_names
+        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
         self._programs: dict[tuple[object, ...], Program] = {}
@@ -166,6 +170,13 @@ class Network:
                     workspace = max(workspace, convolution.workspace_bytes(pictures, geometry, pool_size))
         # Workspaces are kept by name, and not all of them are largest in the same layer.
         return int(1.25 * (sum(maps) + workspace))
+
+    def usual_batch(self) -> int:
+        """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
+        count, side = _BATCH, self.topology.input_size
+        while count > 1 and self.needed_bytes(count, side, side) > _BATCH_BYTES:
+            count //= 2
+        return count
 
     def _run_step(self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
