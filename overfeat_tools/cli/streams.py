@@ -86,7 +86,7 @@ def _failures_told() -> Iterator[None]:
 
 
 def _write_all(descriptor: int, *pieces: bytes | memoryview) -> None:
-    rest = [view for view in map(memoryview, pieces) if view]
+    rest = [memoryview(piece) for piece in pieces if piece]
     while rest:
         try:
             written = os.writev(descriptor, rest)

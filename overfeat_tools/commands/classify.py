@@ -146,7 +146,7 @@ def classify(options: Options) -> int:
     if options.self_test:
         from overfeat_tools.commands.self_test import self_test
 
-        return self_test("of-classify", options)
+        return self_test(options)
     files = cli.input_files(options.files)
 
     from overfeat_tools.commands import preparation, run

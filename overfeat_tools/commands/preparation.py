@@ -8,8 +8,7 @@ from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.pictures import MAX_PIXELS, centre_square, fit
 
-
-# The largest square that is a picture: P6 and the decoders have the same limit.
+# The side of the largest square that is accepted as a picture.
 _MOST_SIDE = math.isqrt(MAX_PIXELS)
 
 

@@ -35,7 +35,7 @@ def ranking_text(ranking: Ranking) -> bytes:
 
 
 def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
-    """Write a line a class: picture number, file, index, WordNet id, name, probability; without a class an empty one."""
+    """Write a line a class, or an empty one: picture number, file, index, WordNet id, name, probability."""
     return b"".join(
         tsv_record(number, file, b"%d" % item.index, item.wnid.encode(), item.name.encode(), b"%g" % probability)
         for item, probability in ranking
