@@ -66,10 +66,11 @@ def flags(program: str) -> tuple[list[Flag], list[Flag]]:
     hints = get_type_hints(options, include_extras=True)
     own: list[Flag] = []
     shared: list[Flag] = []
-    for field in dataclasses.fields(options):
+    depths = {field: depth for depth, kind in enumerate(options.__mro__) for field in inspect.get_annotations(kind)}
+    for field in sorted(dataclasses.fields(options), key=lambda field: depths[field.name]):
         kind, declared = get_args(hints[field.name])
         if isinstance(declared, cli.Option):
-            inherited = field.name not in options.__annotations__ or field.name == "version"
+            inherited = depths[field.name] > 0 or field.name == "version"
             (shared if inherited else own).append(Flag(declared, kind, field.default))
     return own, shared
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.results.maps import map_npy, map_text
-from overfeat_tools.results.ranking import picture_json, rank, ranking_json, ranking_text, ranking_tsv
+from overfeat_tools.results.ranking import rank, ranking_json, ranking_text, ranking_tsv
+from overfeat_tools.results.records import json_record
 from overfeat_tools.results.table import table
 
 CLASSES = [Class(0, "n00000001", "crane"), Class(1, "n00000002", "tabby, tabby cat"), Class(2, "n00000003", "crane")]
@@ -98,7 +99,7 @@ def test_tsv_is_six_fields_a_line(file: str, number: int) -> None:
 @given(st.floats(0, 1, width=32), st.text(), st.text())
 def test_json_lines(probability: float, file: str, message: str) -> None:
     """One object a line; a probability reads back as the float32 that it was."""
-    for record in (ranking_json([(CLASSES[1], probability)], 3, file), picture_json(3, file, error=message)):
+    for record in (ranking_json([(CLASSES[1], probability)], 3, file), json_record(3, file, error=message)):
         assert record.endswith(b"\n")
         assert record.count(b"\n") == 1
         parsed = json.loads(record)

@@ -1,8 +1,12 @@
 # Completion for of-classify; made by man/completions.py from the options' declarations.
 complete -c of-classify -s n -x -d 'Classes to print for each picture'
+complete -c of-classify -l threshold -x -d 'Leave out classes less probable than P'
 complete -c of-classify -l format -x -a 'text tsv json' -d 'What to print'
-complete -c of-classify -l size -x -a 'none' -d 'Scale the shorter side to S, then cut the centre square; none: only cut'
+complete -c of-classify -l header -d 'Begin tsv with a line that names the columns'
+complete -c of-classify -l size -x -a 'input none' -d 'Scale the shorter side to S, or to the network\'s input, then cut the centre square; none: only cut'
 complete -c of-classify -l exact-decode -d 'Decode large JPEG files whole, not at a reduced size'
+complete -c of-classify -l truth -r -F -d 'Compare with the right classes in this file; print how many are right'
+complete -c of-classify -l self-test -d 'Check whether the weights are plausible instead'
 complete -c of-classify -l net -x -a 'tiny fast accurate vgg11 vgg16 vgg19' -d 'Network to run'
 complete -c of-classify -s l -d 'The same as --net accurate'
 complete -c of-classify -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'

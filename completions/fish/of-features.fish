@@ -1,5 +1,8 @@
 # Completion for of-features; made by man/completions.py from the options' declarations.
-complete -c of-features -l format -x -a 'text npy' -d 'What to print'
+complete -c of-features -l format -x -a 'text tsv json npy' -d 'What to print'
+complete -c of-features -l header -d 'Begin tsv with a line that names the columns'
+complete -c of-features -l size -x -a 'input none' -d 'Scale the shorter side to S, or to the network\'s input, then cut the centre square; none: only cut'
+complete -c of-features -l exact-decode -d 'Decode large JPEG files whole, not at a reduced size'
 complete -c of-features -l net -x -a 'tiny fast accurate vgg11 vgg16 vgg19' -d 'Network to run'
 complete -c of-features -s l -d 'The same as --net accurate'
 complete -c of-features -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'

@@ -1,8 +1,11 @@
 # Completion for of-layer; made by man/completions.py from the options' declarations.
 complete -c of-layer -s L -x -d 'Layer to print'
-complete -c of-layer -l format -x -a 'text npy' -d 'What to print'
 complete -c of-layer -l list -d 'Print the table of layers instead'
 complete -c of-layer -l input -x -d 'Picture size for --list'
+complete -c of-layer -l format -x -a 'text tsv json npy' -d 'What to print'
+complete -c of-layer -l header -d 'Begin tsv with a line that names the columns'
+complete -c of-layer -l size -x -a 'input none' -d 'Scale the shorter side to S, or to the network\'s input, then cut the centre square; none: only cut'
+complete -c of-layer -l exact-decode -d 'Decode large JPEG files whole, not at a reduced size'
 complete -c of-layer -l net -x -a 'tiny fast accurate vgg11 vgg16 vgg19' -d 'Network to run'
 complete -c of-layer -s l -d 'The same as --net accurate'
 complete -c of-layer -s d -x -a '(__fish_complete_directories)' -d 'Folder with the weights'

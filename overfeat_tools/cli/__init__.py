@@ -10,21 +10,23 @@ from overfeat_tools.cli.options import (
     Argument,
     Files,
     Folder,
-    MapFormat,
     NetworkOptions,
     Option,
     Version,
     whole_number,
 )
+from overfeat_tools.cli.output_options import ExactDecode, Header, MapOptions
 from overfeat_tools.cli.program import program, started
 from overfeat_tools.cli.progress import Progress
-from overfeat_tools.cli.streams import agreed, input_files, say, write
+from overfeat_tools.cli.streams import agreed, input_files, say, write, write_pieces
 
 __all__ = [
     "Argument",
+    "ExactDecode",
     "Files",
     "Folder",
-    "MapFormat",
+    "Header",
+    "MapOptions",
     "NetworkOptions",
     "Option",
     "Progress",
@@ -36,4 +38,5 @@ __all__ = [
     "started",
     "whole_number",
     "write",
+    "write_pieces",
 ]

@@ -95,21 +95,6 @@ Folder = Annotated[
 ]
 
 
-MapFormat = Annotated[
-    Literal["text", "npy"],
-    Option(
-        "--format",
-        help="What to print.",
-        manual="""
-        The format of the output; see
-        .Sx OUTPUT .
-        The default is
-        .Cm {default} .
-        """,
-    ),
-]
-
-
 @dataclass(eq=False, repr=False)
 class NetworkOptions:
     """Which network to run, and how: the options of every command that runs one."""

@@ -8,7 +8,7 @@ from overfeat_tools.errors import UsageError
 
 
 @dataclass(eq=False, repr=False)
-class Options(cli.NetworkOptions):
+class Options(cli.MapOptions):
     """The options of of-layer."""
 
     files: cli.Files = None
@@ -37,7 +37,6 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = None  # fmt: skip
-    form: cli.MapFormat = "text"
     listed: Annotated[
         bool,
         cli.Option(
@@ -46,6 +45,10 @@ class Options(cli.NetworkOptions):
             manual="""
             Print the table of layers and exit.
             No weights are needed.
+            With
+            .Fl -format Cm tsv
+            its columns are separated by tabs, and their names are printed only with
+            .Fl -header .
             """,
         ),
     ] = False
@@ -72,8 +75,9 @@ class Options(cli.NetworkOptions):
 def layer(options: Options) -> int:
     """Print the output of one layer for each picture.
 
-    Pictures are a stream of PNM on standard input, or files, and are taken as they are.
+    Pictures are a stream of PNM on standard input, or files. Without --size they are taken as they are.
     """
+    options.check()
     if options.listed:
         return _list(options)
     if options.input_size is not None:
@@ -88,14 +92,16 @@ def layer(options: Options) -> int:
         raise UsageError(f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}")
     files = cli.input_files(options.files)
 
-    from overfeat_tools.commands import run
+    from overfeat_tools.commands.maps import print_maps
 
-    return run.print_maps("of-layer", options, files, run.open_network(options), options.number, options.form)
+    return print_maps("of-layer", options, files, options.number)
 
 
 def _list(options: Options) -> int:
     if options.files or options.number is not None:
         raise UsageError("--list prints a table only: it goes with neither -L nor files")
+    if options.form not in ("text", "tsv"):
+        raise UsageError(f"--list goes with --format text or tsv, not {options.form}")
     from overfeat_tools.networks.tables import describe
     from overfeat_tools.networks.topology import TOPOLOGIES
     from overfeat_tools.results.table import table
@@ -106,7 +112,12 @@ def _list(options: Options) -> int:
         expected = f"--input {options.input_size}: HxW, as in 480x640,"
         sides = options.input_size.partition("x")[::2]
         height, width = (cli.whole_number(side, expected) for side in sides)
-    cli.write(table(describe(topology, height, width)).encode())
+    rows = describe(topology, height, width)
+    if options.form == "tsv":
+        lines = ["\t".join(map(str, row)) + "\n" for row in rows[not options.header :]]
+        cli.write("".join(lines).encode())
+    else:
+        cli.write(table(rows).encode())
     return 0
 
 

@@ -6,7 +6,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -14,13 +13,11 @@ import numpy as np
 
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
-from overfeat_tools.commands.preparation import as_it_is
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.pictures import Batches, Item, prepared, read_items
-from overfeat_tools.results.maps import map_npy, map_text
 from overfeat_tools.results.table import table
 
 T = TypeVar("T")
@@ -201,17 +198,3 @@ class Run:
             "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
         ]
         return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])
-
-
-def print_maps(
-    program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int, form: str
-) -> int:
-    """Print one layer's map for each picture, as it is; return the exit status."""
-    chunks = map_text if form == "text" else map_npy
-
-    def answer(_: Item, values: FloatArray) -> None:
-        for chunk in chunks(values.transpose(2, 0, 1)):
-            cli.write(chunk)
-
-    prepare = partial(as_it_is, least_side=network.topology.least_side(last))
-    return Run(program, options, network, last, prepare, answer, lambda _item, _error: None).carry_out(files)

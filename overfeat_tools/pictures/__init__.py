@@ -8,6 +8,7 @@ streams are parsed as they come (`pnm`, with `cursor`, `pnm_header` and `pnm_tex
 
 from overfeat_tools.pictures.batches import Batches, prepared
 from overfeat_tools.pictures.fitting import centre_square, fit
+from overfeat_tools.pictures.pnm_header import MAX_PIXELS
 from overfeat_tools.pictures.reading import Item, read_items
 
-__all__ = ["Batches", "Item", "centre_square", "fit", "prepared", "read_items"]
+__all__ = ["MAX_PIXELS", "Batches", "Item", "centre_square", "fit", "prepared", "read_items"]
