@@ -82,6 +82,7 @@ class CpuBackend:
 
     def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
         """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
+        assert self._recording is None, "done now, it would be missing from the program"  # noqa: S101
         with self.computing():
             self._pool.run(work, items)
 

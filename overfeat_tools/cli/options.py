@@ -210,6 +210,23 @@ class NetworkOptions:
             """,
         ),
     ] = "auto"
+    reproducible: Annotated[
+        bool,
+        Option(
+            "--reproducible",
+            help="Give equal bytes for equal pixels, whatever the batch and the threads.",
+            manual="""
+            Give the same bytes for the same pixels, whatever the batch, the place in it, the number of threads and the
+            run, as far as the version of the programs and the processor's vectors are the same.
+            The fastest method for a few pictures is not the fastest for many, so this costs time where pictures come
+            one by one; see
+            .Sx NUMBERS
+            in
+            .Xr overfeat_tools 7 .
+            Where it can't be had, on a graphics card or a processor that nothing is compiled for, it is refused.
+            """,
+        ),
+    ] = False
     strict: Annotated[
         bool,
         Option(

@@ -29,7 +29,13 @@ def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
     backend = open_backend(options.device, options.threads)
     limit_bytes = memory_for_packed_weights(backend)
-    return Network(TOPOLOGIES[options.name], options.folder, backend, options.method, limit_bytes)
+    topology = TOPOLOGIES[options.name]
+    network = Network(
+        topology, options.folder, backend, options.method, limit_bytes, reproducible=options.reproducible
+    )
+    if options.reproducible:
+        network.check_reproducible()
+    return network
 
 
 def memory_for_packed_weights(backend: Backend) -> float:

@@ -22,8 +22,16 @@ from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.normalise import compiled_normalise
-from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
+from overfeat_tools.convolution.planner import (
+    Account,
+    Ledger,
+    choose,
+    choose_reproducible,
+    estimate,
+    list_algorithms,
+)
 from overfeat_tools.convolution.rates import RATES, Rates, rates_of
+from overfeat_tools.errors import BackendError
 
 __all__ = [
     "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
@@ -54,6 +62,8 @@ class Convolution:
         What preparations may cost, shared with other convolutions.
     on_repacking : callable, optional
         Called before packed weights are given up, as others may have noted where they are.
+    reproducible : bool
+        Whether a picture's result must not depend on its batch, on the threads or on what came before.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class Convolution:
         method: str = "auto",
         ledger: Ledger | None = None,
         on_repacking: Callable[[], None] = lambda: None,
+        reproducible: bool = False,
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
@@ -76,6 +87,8 @@ class Convolution:
         self._account, self._on_repacking = Account(self._ledger), on_repacking
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
+        self.reproducible = reproducible
+        self._fixed = lru_cache(_SIZES_KEPT)(lambda geometry: choose_reproducible(geometry, backend, method))
         # (No methods: a cache of one would keep all this alive.)  The compiler counts, as any convolution may drop it.
         self._algorithms = lru_cache(_SIZES_KEPT)(
             lambda geometry, _compiler: list_algorithms(geometry, backend, method)
@@ -159,6 +172,8 @@ class Convolution:
     def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
         compiler = self._backend.compiler
+        if self.reproducible:
+            return self._choose_fixed(geometry)
         estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
         ready = choose(estimates, self.packed, kernels_loaded=compiler is not None and compiler.loaded)
         if self.method == "auto":
@@ -169,6 +184,14 @@ class Convolution:
         if compiler and algorithm.is_compiled and not compiler.usable():
             self._backend.compiler = None
             return self.choose(pictures, geometry)
+        self.used[str(algorithm)] += 1
+        return algorithm
+
+    def _choose_fixed(self, geometry: Geometry) -> Algorithm:
+        algorithm = self._fixed(geometry)
+        if not self._account.fits(algorithm):
+            needed = f"{algorithm.packed_bytes >> 20} MiB for the weights of a layer"
+            raise BackendError(f"--reproducible: {needed} are more than $OVERFEAT_MEMORY leaves")
         self.used[str(algorithm)] += 1
         return algorithm
 

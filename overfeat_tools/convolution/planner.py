@@ -5,6 +5,7 @@ A new algorithm is one file and one entry in `ALGORITHMS`.
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
@@ -12,6 +13,7 @@ from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.rates import Rates
+from overfeat_tools.errors import BackendError
 
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
@@ -54,6 +56,27 @@ def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_lo
         return str(algorithm) in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
 
     return next(one for one in estimates if is_ready(one.algorithm))
+
+
+# What reproducible choices are made for: any machine, a batch that is neither small nor large.
+_TYPICAL_PICTURES = 32
+
+
+def choose_reproducible(geometry: Geometry, backend: Backend, method: str) -> Algorithm:
+    """Choose an algorithm by the geometry alone, of those that add up in one order whatever the batch.
+
+    Raises
+    ------
+    BackendError
+        No compiled kernel suits; a library's sums depend on the sizes of its operands.
+    """
+    usable = backend.compiler is not None and backend.compiler.usable()
+    found = [algorithm for algorithm in list_algorithms(geometry, backend) if usable and algorithm.is_compiled]
+    wanted = [algorithm for algorithm in found if algorithm.method == method] or found
+    if not wanted:
+        raise BackendError("--reproducible needs compiled kernels, and none suit this processor and network")
+    best = estimate(wanted, _TYPICAL_PICTURES, Rates())[0].algorithm
+    return replace(best, one_order=True) if isinstance(best, unpacked.Unpacked) else best
 
 
 class Ledger:

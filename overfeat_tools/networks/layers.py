@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
 from overfeat_tools.convolution import Allocate, compiled_normalise
 
 Shape = tuple[int, int, int]
@@ -31,12 +31,13 @@ class Normalise(_Elementwise):
     mean: float | tuple[float, ...]
     deviation: float | tuple[float, ...]
 
+    def launch(self, x: Array, y: FloatArray, backend: Backend, compiler: Compiler) -> None:
+        """Apply the layer by a compiled kernel."""
+        compiled_normalise(x, y, self.mean, self.deviation, backend, compiler)
+
     def __call__(self, x: Array, backend: Backend, allocate: Allocate | None = None) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype, `allocate` gives memory for the result."""
         y: FloatArray = (allocate or backend.empty)(x.shape)
-        if backend.compiler and backend.compiler.loaded:
-            compiled_normalise(x, y, self.mean, self.deviation, backend, backend.compiler)
-            return y
         # By rows: of three channels alone a loop would be too short to be quick.
         source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
         mean, deviation = (

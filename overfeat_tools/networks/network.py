@@ -45,6 +45,8 @@ class Network:
         How to convolve; see `convolution.Convolution`.
     packed_limit_bytes : float
         The most memory for packed weights.
+    reproducible : bool
+        Whether equal pixels must give equal bytes, whatever the batch, the threads and the run.
 
     Raises
     ------
@@ -59,6 +61,8 @@ class Network:
         backend: Backend,
         method: str = "auto",
         packed_limit_bytes: float = PACKED_LIMIT_BYTES,
+        *,
+        reproducible: bool = False,
     ) -> None:
         self.topology, self.backend = topology, backend
         self.ledger = Ledger(rates_of(backend), packed_limit_bytes, backend.compiler)
@@ -75,6 +79,7 @@ class Network:
                 self.convolutions[number] = Convolution(
                     weight, bias, backend=backend, stride=layer.stride, method=method, ledger=self.ledger,
                     padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
+                    reproducible=reproducible,
                 )  # fmt: skip
         convolutions = self.convolutions  # a cache that knew `self` would keep it alive
         self._geometries = lru_cache(_SIZES_KEPT)(
@@ -148,11 +153,18 @@ class Network:
         def compute(recording: Recording) -> FloatArray:
             y = x
             for number, step in todo:
-                y = self._run_step(step, algorithms, y, None if step == todo[-1][1] else f"map {number % 2}")
+                name = None if step == todo[-1][1] else f"map {number % 2}"
+                y = self._run_step(step, algorithms, y, name, is_recorded=True)
                 recording.end_step()
             return y
 
         return self.backend.record(compute, x)
+
+    def check_reproducible(self) -> None:
+        """Raise BackendError where results can't be reproducible, before any picture is read."""
+        side = self.topology.input_size
+        for number, geometry in self._geometries(side, side, self.topology.last_layer):
+            self.convolutions[number].choose(1, geometry)
 
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
@@ -178,7 +190,9 @@ class Network:
             count //= 2
         return count
 
-    def _run_step(self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None) -> Array:
+    def _run_step(
+        self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None, *, is_recorded: bool = False
+    ) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
         allocate = None if name is None else partial(self.backend.workspace, name)
         for number in step:
@@ -186,6 +200,10 @@ class Network:
                 epilogue = epilogue_of(self.topology, step)
                 return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
+            case Normalise() as layer if is_recorded and self.backend.compiler:
+                y = (allocate or self.backend.empty)(x.shape)
+                layer.launch(x, y, self.backend, self.backend.compiler)
+                return y
             case Normalise() as layer:
                 return layer(x, self.backend, allocate)
             case Pad() | Softmax() as layer:
