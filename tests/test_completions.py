@@ -121,7 +121,7 @@ def test_every_option(ask: Ask, program: str) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("of-classify --net ", ["--net", "accurate", "fast", "tiny"]),
+        ("of-classify --net ", ["--net", "accurate", "fast", "tiny", "vgg11", "vgg16", "vgg19"]),
         ("of-classify --device c", ["--device", "cpu", "cuda"]),
         ("of-classify -v --format t", ["-v", "--format", "text", "tsv"]),
         ("of-features --format=n", ["--format=npy"]),
@@ -130,7 +130,7 @@ def test_every_option(ask: Ask, program: str) -> None:
         ("of-classify ", ["one picture.ppm", "two.png", "weights/"]),
         ("of-classify -v --size 231 o", ["-v", "--size", "231", "one picture.ppm"]),
         ("of-classify -- t", ["--", "two.png"]),
-        ("of-download ", ["accurate", "fast"]),
+        ("of-download ", ["accurate", "fast", "vgg11", "vgg16", "vgg19"]),
         ("of-download fast a", ["fast", "accurate"]),
         ("of-download --from t", ["--from", "two.png"]),
     ],

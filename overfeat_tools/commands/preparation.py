@@ -35,7 +35,7 @@ def side_of_one_answer(topology: Topology, size: str | None) -> int | None:
     UsageError
         It is no size, or gives more or less than one place.
     """
-    side = chosen_side(topology, size or "input")
+    side = chosen_side(topology, "input" if size is None else size)
     if side is not None and (reason := _not_one_answer(topology, side)):
         raise UsageError(f"--size {side}: {side}x{side} {reason}")
     return side

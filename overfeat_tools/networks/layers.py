@@ -41,7 +41,7 @@ class Normalise(_Elementwise):
         # By rows: of three channels alone a loop would be too short to be quick.
         source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
         mean, deviation = (
-            backend.xp.asarray(np.resize(numbers, source.shape[1]), np.float32)
+            backend.to_device(np.resize(numbers, source.shape[1]).astype(np.float32))
             for numbers in (self.mean, self.deviation)
         )
 
