@@ -66,7 +66,7 @@ def _maps(network: Network) -> Found:
     pictures = np.stack(list(drawn.values()))
     for number, layer in enumerate(network.convolutions, 1):
         yield plausibility.of_map(network.run(pictures, layer), number)
-    classes = read_classes(network.topology.class_file)
+    classes = read_classes(network.topology)
     for shown, probabilities in zip(drawn, network.run(pictures)[:, 0, 0], strict=True):
         best = classes[int(probabilities.argmax())].name
         found = f"{shown}: {best} {probabilities.max():g}"
