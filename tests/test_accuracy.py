@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from overfeat_tools.errors import UsageError
 from overfeat_tools.networks.classes import Class, read_classes
+from overfeat_tools.networks.topology import FAST, TINY
 from overfeat_tools.results.accuracy import Accuracy, Labels, rank_of
 from overfeat_tools.results.records import tsv_record
 from tests.processes import SAMPLES, STAR, ppm, run
 
-CLASSES = read_classes("classes.tsv")
+CLASSES = read_classes(FAST)
 CRANES = [each for each in CLASSES if each.name == "crane"]
 
 
@@ -72,7 +73,7 @@ def test_bad_labels(lines: list[bytes], words: list[str]) -> None:
 
 
 def test_classes_without_ids_have_names_only() -> None:
-    tiny = read_classes("classes_tiny.tsv")
+    tiny = read_classes(TINY)
     assert labels(b"a\tstar", classes=tiny).of("a") == tiny[11]
     with pytest.raises(UsageError):
         labels(b"a\t-", classes=tiny)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures import Item, prepared, read_items, reading
+from overfeat_tools.pictures import Item, cursor, prepared, read_items, supply
 from tests.picture_files import MAKERS, png_with, saved, smooth
 
 SMOOTH = smooth()
@@ -134,7 +134,7 @@ def count_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         lengths.append(len(data))
         return data
 
-    monkeypatch.setattr(reading.os, "read", counting)
+    monkeypatch.setattr(supply.os, "read", counting)
     return lengths
 
 
@@ -156,7 +156,7 @@ def test_endless_zeros(count_bytes: list[int]) -> None:
 
 def test_an_endless_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no size to be refused for, so what comes is counted."""
-    monkeypatch.setattr(reading, "_MOST_FILE_BYTES", 1 << 16)
+    monkeypatch.setattr(cursor, "MOST_PICTURE_BYTES", 1 << 16)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -199,11 +199,11 @@ def test_no_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = read(file, data)
     (item,) = prepared(iter([good]), none_left, {})  # type: ignore[arg-type]
     assert "memory" in str(item.error)
-    monkeypatch.setattr("overfeat_tools.pictures.decoders.rgb", none_left)
+    monkeypatch.setattr("overfeat_tools.pictures.kinds.rgb", none_left)
     assert "memory" in str(read(file, data).error)
-    monkeypatch.setattr(reading, "_rest", none_left)
+    monkeypatch.setattr("overfeat_tools.pictures.reading._whole", none_left)
     assert "memory" in str(read(file, data).error)
-    monkeypatch.setattr(reading, "_first_bytes", none_left)
+    monkeypatch.setattr(supply.Supply, "peek", none_left)
     assert "memory" in str(read(file, data).error)
 
 
@@ -274,7 +274,7 @@ def test_what_the_system_lacks_is_no_damage(file: Path, monkeypatch: pytest.Monk
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("overfeat_tools.pictures.decoders.rgb", fail)
+        monkeypatch.setattr("overfeat_tools.pictures.kinds.rgb", fail)
         assert words in str(read(file, data).error)
 
 

@@ -368,8 +368,8 @@ from dataclasses import replace
 from overfeat_tools.commands import classify, run
 
 read = run.read_items
-def damaged(*arguments):
-    for item in read(*arguments):
+def damaged(*arguments, **options):
+    for item in read(*arguments, **options):
         yield replace(item, warning="cut off") if item.number == 2 else item
 
 run.read_items = damaged

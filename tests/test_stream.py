@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.errors import ImageError, StreamError
-from overfeat_tools.pictures import Batches, Item, prepared, read_items, reading
+from overfeat_tools.pictures import Batches, Item, prepared, read_items, supply
 
 PATIENCE_SECONDS = 60.0
 
@@ -139,7 +139,7 @@ def test_a_read_error_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise chunk
         return chunk
 
-    monkeypatch.setattr(reading.os, "read", read)
+    monkeypatch.setattr(supply.os, "read", read)
     good, broken = read_items([str(tmp_path / "a")], {})
     assert good.pixels is not None
     assert isinstance(broken.error, StreamError)

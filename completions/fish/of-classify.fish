@@ -18,5 +18,9 @@ complete -c of-classify -l reproducible -d 'Give equal bytes for equal pixels, w
 complete -c of-classify -l strict -d 'Stop at the first picture that can\'t be used, or only in part'
 complete -c of-classify -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-classify -l version -d 'Show the version and exit'
+complete -c of-classify -l files0-from -x -d 'Read the files named in F, each name ended by NUL; - is standard input'
+complete -c of-classify -l recursive -d 'Read the pictures in folders, and in the folders in them'
+complete -c of-classify -l frames -x -a 'first all' -d 'Frames of an animation, or pages of a TIFF, to read'
+complete -c of-classify -l background -x -d 'Lay transparent pictures over this colour'
 complete -c of-classify -s h -l help -d 'Show a short help and exit'
 complete -c of-classify -F

@@ -17,5 +17,9 @@ complete -c of-layer -l reproducible -d 'Give equal bytes for equal pixels, what
 complete -c of-layer -l strict -d 'Stop at the first picture that can\'t be used, or only in part'
 complete -c of-layer -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-layer -l version -d 'Show the version and exit'
+complete -c of-layer -l files0-from -x -d 'Read the files named in F, each name ended by NUL; - is standard input'
+complete -c of-layer -l recursive -d 'Read the pictures in folders, and in the folders in them'
+complete -c of-layer -l frames -x -a 'first all' -d 'Frames of an animation, or pages of a TIFF, to read'
+complete -c of-layer -l background -x -d 'Lay transparent pictures over this colour'
 complete -c of-layer -s h -l help -d 'Show a short help and exit'
 complete -c of-layer -F

@@ -1,58 +1,18 @@
-"""How options are declared, and those that several commands share.
+"""The options that several commands share.
 
-An option is declared once, with its line in the help and its paragraph in the manual page, from which `man/build.py`
-makes the pages.  A command's options are the fields of a dataclass; what commands share they inherit.  Nobody compares
+A command's options are the fields of a dataclass; what commands share they inherit.  Nobody compares
 or prints options, and the methods to do so would cost a millisecond of every start: hence `eq=False, repr=False`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from typer.models import ArgumentInfo, OptionInfo
 
 from overfeat_tools import __version__
+from overfeat_tools.cli.declaration import Option
+from overfeat_tools.cli.inputs import InputOptions
 from overfeat_tools.errors import UsageError
-
-
-class Option(OptionInfo):
-    """Annotates a field that is an option.
-
-    Parameters
-    ----------
-    *flags : str
-        Its spellings.
-    help : str
-        Its line in the help.
-    manual : str
-        Its paragraph in the manual page, in the language of mdoc(7), where {default}, {min} and {max} stand for values.
-    **settings
-        What else `typer.Option` takes.
-    """
-
-    def __init__(self, *flags: str, help: str, manual: str, **settings: Any) -> None:  # noqa: A002, ANN401 -- typer's
-        super().__init__(default=..., param_decls=flags, help=help, **settings)
-        self.manual = manual
-
-
-class Argument(ArgumentInfo):
-    """Annotates a field that is an argument; see `typer.Argument`."""
-
-    def __init__(self, metavar: str, help: str) -> None:  # noqa: A002 -- typer's name
-        super().__init__(default=..., metavar=metavar, help=help)
-
-
-def whole_number(text: str, expected: str) -> int:
-    """Read a number of at most nine digits.
-
-    Raises
-    ------
-    UsageError
-        It is something else than `expected`.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 -- Python refuses very long ones
-        raise UsageError(f"{expected} expected")
-    return int(text)
 
 
 def _show_version(context: typer.Context, value: bool) -> None:  # noqa: FBT001 -- typer calls it so
@@ -69,11 +29,6 @@ Version = Annotated[
         manual="Print the name and version of the program and exit.",
     ),
 ]  # fmt: skip
-
-Files = Annotated[
-    list[str] | None,
-    Argument("FILE", help="Pictures in any common format, or PNM streams; none or - is standard input."),
-]
 
 Folder = Annotated[
     str | None,
@@ -96,7 +51,7 @@ Folder = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class NetworkOptions:
+class NetworkOptions(InputOptions):
     """Which network to run, and how: the options of every command that runs one."""
 
     net: Annotated[

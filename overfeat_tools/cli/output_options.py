@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from overfeat_tools.cli.options import NetworkOptions, Option
+from overfeat_tools.cli.declaration import Option
+from overfeat_tools.cli.options import NetworkOptions
 from overfeat_tools.errors import UsageError
 
 Header = Annotated[

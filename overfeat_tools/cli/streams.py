@@ -160,22 +160,3 @@ def agreed(question: str) -> bool:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     except (OSError, ValueError) as error:
         raise OverfeatError("the terminal went away") from error
-
-
-def input_files(files: list[str] | None) -> list[str]:
-    """Give the files to read: standard input if none is named.
-
-    Raises
-    ------
-    UsageError
-        Standard input is a terminal: nothing will come.
-    OverfeatError
-        Standard input is closed.
-    """
-    chosen = files or ["-"]
-    if "-" in chosen:
-        if sys.stdin is None:
-            raise OverfeatError("standard input is closed, or a folder")
-        if not files and sys.stdin.isatty():
-            raise NothingToDoError
-    return chosen

@@ -35,15 +35,14 @@ class Printer:
             case "tsv":
                 cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                warning = {"warning": item.warning} if item.warning else {}
-                cli.write(ranking.ranking_json(best, item.number, item.file, **told, **warning))
+                cli.write(ranking.ranking_json(best, item.number, item.file, **told, **item.told))
 
     def fail(self, item: Item, error: ImageError) -> None:
         """Print what stands for a picture without classes."""
         if self.options.form == "tsv":
             cli.write(ranking.failure_tsv(item.number, item.file))
         if self.options.form == "json":
-            cli.write(json_record(item.number, item.file, error=str(error)))
+            cli.write(json_record(item.number, item.file, **item.told, error=str(error)))
 
     def end(self) -> None:
         """Print what comes after all pictures."""

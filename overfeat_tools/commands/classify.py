@@ -12,7 +12,6 @@ from overfeat_tools.errors import UsageError
 class Options(cli.NetworkOptions):
     """The options of of-classify."""
 
-    files: cli.Files = None
     count: Annotated[
         int,
         cli.Option(
@@ -148,7 +147,7 @@ def classify(options: Options) -> int:
         from overfeat_tools.commands.self_test import self_test
 
         return self_test(options)
-    files = cli.input_files(options.files)
+    files = cli.input_files(options)
 
     from overfeat_tools.commands import preparation, run
     from overfeat_tools.commands.class_printers import Judge, Printer

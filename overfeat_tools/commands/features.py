@@ -9,7 +9,6 @@ from overfeat_tools import cli
 class Options(cli.MapOptions):
     """The options of of-features."""
 
-    files: cli.Files = None
 
 
 def features(options: Options) -> int:
@@ -19,7 +18,7 @@ def features(options: Options) -> int:
     are, of any size that is at least the network's input: a larger one gives a map of features.
     """
     options.check()
-    files = cli.input_files(options.files)
+    files = cli.input_files(options)
 
     from overfeat_tools.commands.maps import print_maps
 

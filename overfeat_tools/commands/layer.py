@@ -11,7 +11,6 @@ from overfeat_tools.errors import UsageError
 class Options(cli.MapOptions):
     """The options of of-layer."""
 
-    files: cli.Files = None
     number: Annotated[
         int | None,
         cli.Option(
@@ -90,7 +89,7 @@ def layer(options: Options) -> int:
     topology = TOPOLOGIES[options.name]
     if options.number > topology.last_layer:
         raise UsageError(f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}")
-    files = cli.input_files(options.files)
+    files = cli.input_files(options)
 
     from overfeat_tools.commands.maps import print_maps
 

@@ -32,14 +32,13 @@ def print_maps(program: str, options: cli.MapOptions, files: Sequence[str], last
             case "tsv":
                 cli.write_pieces(maps.map_tsv(values, item.number, item.file))
             case "json":
-                warning = {"warning": item.warning} if item.warning else {}
-                cli.write_pieces(maps.map_json(values, item.number, item.file, **warning))
+                cli.write_pieces(maps.map_json(values, item.number, item.file, **item.told))
 
     def fail(item: Item, error: ImageError) -> None:
         if options.form == "tsv":
             cli.write(maps.failure_tsv(item.number, item.file))
         if options.form == "json":
-            cli.write(json_record(item.number, item.file, error=str(error)))
+            cli.write(json_record(item.number, item.file, **item.told, error=str(error)))
 
     if options.header:
         cli.write(maps.TSV_HEADING)

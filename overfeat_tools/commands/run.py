@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.topology import TOPOLOGIES
-from overfeat_tools.pictures import Batches, Item, prepared, read_items
+from overfeat_tools.pictures import Batches, Item, colour, find_sources, prepared, read_items
 from overfeat_tools.results.table import table
 
 T = TypeVar("T")
@@ -108,9 +109,9 @@ class Run:
     def over(self, files: Sequence[str]) -> int:
         """Answer every picture of the files, in order; return the exit status."""
         progress = cli.Progress(self.program, wanted=sys.stdout is not None and not sys.stdout.isatty())
-        total = 0 if "-" in files else len(files)
+        total = 0 if "-" in files or self.options.names_from or self.options.recursive else len(files)
         side = self.network.topology.input_size
-        items = prepared(read_items(files, self.seconds, self.decode_side), self.prepare, self.seconds)
+        items = prepared(self._read(files), self.prepare, self.seconds)
         most = self.options.batch or self.network.usual_batch()
         batches = Batches(map(self._judged, items), most, most * side * side)
         begun: deque[Callable[[], Results]] = deque()
@@ -127,6 +128,15 @@ class Run:
         finally:
             batches.stop()
         return ImageError.exit_status if self.failed else 0
+
+    def _read(self, files: Sequence[str]) -> Iterator[Item]:
+        asked = self.options
+        sources = find_sources(files, asked.names_from, recursive=asked.recursive)
+        background = None if asked.background is None else colour(asked.background)
+        tell = partial(cli.say, self.program)
+        return read_items(
+            sources, self.seconds, self.decode_side, frames=asked.most_frames, background=background, tell=tell
+        )
 
     def _judged(self, item: Item) -> Item:
         return item.failed(ImageError(item.warning)) if self.options.strict and item.warning else item

@@ -9,6 +9,7 @@ from typing import NoReturn
 from overfeat_tools.errors import StreamError
 
 MOST_HEADER_BYTES = 1 << 20
+MOST_PICTURE_BYTES = 1 << 30
 
 
 class Cursor:
@@ -35,6 +36,27 @@ class Cursor:
     def fail(self, what: str) -> NoReturn:
         """Say what is wrong here."""
         raise StreamError(f"byte {self.offset}: {what}")
+
+    def wait(self, count: int) -> Generator[None, None, bool]:
+        """Wait until so many bytes are here; tell whether they came before the end."""
+        while len(self.data) - self.start < count:
+            if self.ended:
+                return False
+            if len(self.data) - self.start > MOST_PICTURE_BYTES:
+                self.fail(f"the picture is larger than {MOST_PICTURE_BYTES} bytes")
+            yield None
+        return True
+
+    def ahead(self, count: int) -> bytes:
+        """Look at bytes that are here, as many as there are of so many."""
+        with memoryview(self.data) as view:
+            return bytes(view[self.start : self.start + count])
+
+    def take(self, count: int) -> bytes:
+        """Consume bytes that are here, as many as there are of so many."""
+        taken = self.ahead(count)
+        self.start += len(taken)
+        return taken
 
     def check_length(self, start: int) -> None:
         """Refuse a header that began at an offset and is still not over."""

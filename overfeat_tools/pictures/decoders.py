@@ -7,19 +7,22 @@ another except Pillow for JPEGs that simplejpeg refuses.
 
 import io
 import logging
+import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from overfeat_tools.backend import Array
-from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures.metadata import Parts, heif_parts, jpeg_parts
-from overfeat_tools.pictures.orientation import UPRIGHT, orientation
+from overfeat_tools.errors import ImageError, UsageError
+from overfeat_tools.pictures.metadata import Parts, jpeg_parts
+from overfeat_tools.pictures.orientation import orientation
+from overfeat_tools.pictures.picture import Decoded, Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
-from overfeat_tools.pictures.samples import BYTE, rgb, scaled, without_ink
+from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, scaled, without_ink
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _FLOAT_MODES = ("F", "I")
@@ -30,13 +33,21 @@ for _name in ("PIL", "imageio", "tifffile"):
     warnings.filterwarnings("ignore", module=rf"{_name}\b")
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """What a decoder made of a file: pixels (H, W, 3) as stored, and how to turn them."""
+def colour(text: str) -> Colour:
+    """Read the name of a colour, as in CSS, or #rgb or #rrggbb.
 
-    pixels: Array
-    orientation: int = UPRIGHT
-    warning: str | None = None
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    from PIL import ImageColor
+
+    if re.fullmatch(r"[A-Za-z]{1,40}|#[0-9A-Fa-f]{3}(?:[0-9A-Fa-f]{3})?", text):
+        with suppress(ValueError):
+            red, green, blue = ImageColor.getrgb(text)[:3]
+            return red, green, blue
+    raise UsageError(f"--background {text}: the name of a colour, #rgb or #rrggbb expected")
 
 
 def check_size(height: int, width: int) -> None:
@@ -47,68 +58,88 @@ def check_size(height: int, width: int) -> None:
         raise ImageError(f"{width}x{height} has no pixels")
 
 
-def pillow_pixels(data: bytes, form: str) -> tuple[Array, Parts]:
+def pillow_pixels(data: bytes, form: str, *, alpha: bool = False) -> tuple[Array, Parts]:
     """Decode the first frame of a file in one format of Pillow's.
 
     Returns
     -------
-    array (H, W, 1 or 3)
+    array (H, W, 1, 3 or, if alpha is asked for, 4)
         uint8, 0..255; or uint16.
     Parts
         The metadata that the decoder met.
     """
-    import imageio.v3 as imageio
+    frame, _, mode, met = _looked_at(data, form, alpha=alpha)
+    with _opened(data) as file:
+        return _pixels(file, frame, mode), met
+
+
+def pillow_frames(
+    data: bytes, wanted: Wanted, *, form: str, parts_of: Callable[[bytes], Parts] | None = None
+) -> Iterator[Decoded | Exception]:
+    """Decode all frames of a file by Pillow, each when it is asked for, or give what is wrong with it."""
+    parts = parts_of(data) if parts_of else Parts()
+    needed = parts.needed if parts_of else data
+    first, count, mode, met = _looked_at(needed, form, alpha=wanted.background is not None)
+    turn = orientation(parts.exif or met.exif, parts.xmp or met.xmp)
+    with _opened(needed) as file:
+        for frame in range(first, first + count):
+            try:
+                pixels = _pixels(file, frame, mode)
+                yield Decoded(scaled(pixels, BYTE if pixels.dtype == np.uint8 else DEEP), turn)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next frame may do
+                yield error.with_traceback(None)
+
+
+def _looked_at(data: bytes, form: str, *, alpha: bool) -> tuple[int, int, str | None, Parts]:
+    """Check a file of Pillow's, and give its first frame, how many there are, the mode to decode to, and metadata."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data), formats=[form]) as image:
         check_size(image.height, image.width)
         # Of some formats the first frame isn't number 0.
-        frame, mode, info = image.tell(), image.mode, image.info
+        frame, count, mode, info = image.tell(), getattr(image, "n_frames", 1), image.mode, image.info
     if mode in _FLOAT_MODES:
         raise ImageError("its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-")
-    file: Any = imageio.imopen(data, "r", plugin="pillow")
-    with file:
-        wanted = None if mode in _DEEP_MODES else "RGB"
-        pixels = np.asarray(file.read(index=frame, mode=wanted, writeable_output=False))
     exif, xmp = info.get("exif"), info.get("xmp")
     met = Parts(exif=exif if isinstance(exif, bytes) else b"", xmp=xmp if isinstance(xmp, bytes) else b"")
-    return (pixels[..., None] if mode in _DEEP_MODES else pixels), met
+    return frame, count, None if mode in _DEEP_MODES else "RGBA" if alpha else "RGB", met
+
+
+def _opened(data: bytes) -> Any:  # noqa: ANN401 -- imageio's plugins have no common type
+    import imageio.v3 as imageio
+
+    return imageio.imopen(data, "r", plugin="pillow")
+
+
+def _pixels(file: Any, frame: int, mode: str | None) -> Array:  # noqa: ANN401
+    pixels = np.asarray(file.read(index=frame, mode=mode, writeable_output=False))
+    return pixels if mode else pixels[..., None]
 
 
 def read_with_pillow(
-    data: bytes, _side: int | None, *, form: str, parts_of: Callable[[bytes], Parts] | None = None
+    data: bytes, wanted: Wanted, *, form: str, parts_of: Callable[[bytes], Parts] | None = None
 ) -> Decoded:
-    """Decode through imageio, by Pillow."""
+    """Decode the first frame through imageio, by Pillow."""
     parts = parts_of(data) if parts_of else Parts()
-    pixels, met = pillow_pixels(parts.needed if parts_of else data, form)
-    maxval = BYTE if pixels.dtype == np.uint8 else 65535
-    return Decoded(rgb(scaled(pixels, maxval)), orientation(parts.exif or met.exif, parts.xmp or met.xmp))
+    pixels, met = pillow_pixels(parts.needed if parts_of else data, form, alpha=wanted.background is not None)
+    turn = orientation(parts.exif or met.exif, parts.xmp or met.xmp)
+    return Decoded(scaled(pixels, BYTE if pixels.dtype == np.uint8 else DEEP), turn)
 
 
-def read_heif(data: bytes, side: int | None) -> Decoded:
-    """Decode HEIF (HEIC), which Pillow learns from pillow-heif."""
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageError("HEIF files need the package pillow-heif: pip install 'overfeat_tools[heif]'") from error
-    pillow_heif.register_heif_opener()
-    return read_with_pillow(data, side, form="HEIF", parts_of=heif_parts)
-
-
-def read_jpeg_2000(data: bytes, side: int | None) -> Decoded:
+def read_jpeg_2000(data: bytes, wanted: Wanted) -> Decoded:
     """Decode JPEG 2000; samples of less than a byte come from Pillow shifted to its top, where white is not 255."""
     start = data.find(b"\xff\x4f\xff\x51")
     bits, columns, rows = data[start + 42 : start + 45] if start >= 0 else b"\7\1\1"
     if columns > 1 or rows > 1:
         raise ImageError("a kind of JPEG 2000 that isn't supported: its first channel is subsampled")
-    decoded = read_with_pillow(data, side, form="JPEG2000")
+    decoded = read_with_pillow(data, wanted, form="JPEG2000")
     bits = (bits & 0x7F) + 1
     if bits >= 8 or b"pclr" in data[:start]:  # noqa: PLR2004 -- bits of a byte
         return decoded
     return replace(decoded, pixels=scaled(decoded.pixels >> (8 - bits), (1 << bits) - 1))
 
 
-def read_jpeg(data: bytes, side: int | None) -> Decoded:
+def read_jpeg(data: bytes, wanted: Wanted) -> Decoded:
     """Decode a JPEG, at a reduced size where the picture will be scaled to a much smaller one anyway.
 
     One whose shorter side is four times `side` or more is decoded at half, quarter or eighth size,
@@ -121,17 +152,18 @@ def read_jpeg(data: bytes, side: int | None) -> Decoded:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         check_size(height, width)
-        reduction = _reduction(height, width, side) if side else 1
+        reduction = reduction_to(height, width, wanted.side)
         pixels, warning = _jpeg_pixels(data, colours, -(-height // reduction), -(-width // reduction))
     except (KeyError, ValueError) as error:  # a KeyError is what it makes of a header that it can't read
         if "memory" in str(error):
             raise MemoryError from error
-        return Decoded(rgb(pillow_pixels(parts.needed, "JPEG")[0]), turn)
-    return Decoded(rgb(pixels), turn, warning)
+        return Decoded(pillow_pixels(parts.needed, "JPEG")[0], turn)
+    return Decoded(pixels, turn, warning)
 
 
-def _reduction(height: int, width: int, side: int) -> int:
-    return next((factor for factor in (8, 4, 2) if min(height, width) >= 2 * side * factor), 1)
+def reduction_to(height: int, width: int, side: int | None) -> int:
+    """Give by how much a picture may be reduced that will be scaled to a side, if it will."""
+    return next((factor for factor in (8, 4, 2) if side and min(height, width) >= 2 * side * factor), 1)
 
 
 def _jpeg_pixels(data: bytes, colours: str, height: int, width: int) -> tuple[Array, str | None]:

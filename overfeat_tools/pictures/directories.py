@@ -11,7 +11,7 @@ ORIENTATION = 274
 
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 _MOST_TAGS = 4096
-_MOST_PAGES = 64
+_MOST_ENTRIES = 1 << 18  # of all pages together
 
 
 @dataclass
@@ -67,12 +67,13 @@ def directories(data: bytes) -> Iterator[Directory]:
         (place,) = struct.unpack_from(empty.offset, data, 8 if big else 4)
     except struct.error:
         return
-    for _ in range(_MOST_PAGES):
-        if not place:
-            return
+    seen, entries = set[int](), 0
+    while place and place not in seen and entries < _MOST_ENTRIES:
+        seen.add(place)
         found = directory(data, place, empty)
         yield found
         place = found.following
+        entries += 1 + len(found.entries)
 
 
 def directory(data: bytes, place: int, like: Directory) -> Directory:

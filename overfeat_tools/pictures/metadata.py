@@ -7,7 +7,7 @@ they need.  The one thing taken from metadata is the orientation; colour profile
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -69,11 +69,11 @@ def jpeg_parts(data: bytes) -> Parts:
     return parts
 
 
-def png_parts(data: bytes) -> Parts:
+def png_parts(data: bytes, needed: Collection[bytes] = _PNG_NEEDED) -> Parts:
     """Take a PNG file apart; of an animation only the picture that everyone shows remains."""
     parts, profile = Parts([data[:8]]), b""
     for name, chunk in _chunks(data, 8, "big"):
-        if name in _PNG_NEEDED:
+        if name in needed:
             parts.kept.append(chunk)
         elif name == b"eXIf":
             parts.exif = bytes(chunk[8:-4])
@@ -83,6 +83,11 @@ def png_parts(data: bytes) -> Parts:
             parts.xmp = bytes(chunk[8:])
     parts.exif = parts.exif or profile
     return parts
+
+
+def animated_png_parts(data: bytes) -> Parts:
+    """Take a PNG file apart, and keep its frames."""
+    return png_parts(data, _PNG_NEEDED | {b"acTL", b"fcTL", b"fdAT"})
 
 
 def _raw_profile(text: bytes) -> bytes:

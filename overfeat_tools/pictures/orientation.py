@@ -7,8 +7,8 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.pictures.directories import ORIENTATION, directories
+from overfeat_tools.pictures.picture import UPRIGHT
 
-UPRIGHT = 1
 _IN_XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
 
 _TURNS: dict[int, Callable[[Array], Array]] = {

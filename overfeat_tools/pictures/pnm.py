@@ -7,44 +7,30 @@ whatever has no length of its own (headers, text, what stands between pictures) 
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
 
 import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures.cursor import Cursor
+from overfeat_tools.pictures.picture import Encoded, Event, Picture, Remark
 from overfeat_tools.pictures.pnm_header import PLAIN, Header, pixels, read_header
 from overfeat_tools.pictures.pnm_text import read_text
+from overfeat_tools.pictures.samples import Colour
 
 MAX_BETWEEN_BYTES = 1 << 16
 _BETWEEN = re.compile(rb"[\s\0]*")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture: `pixels` (H, W, 3), red, green, blue, 0..255, uint8, or float32 where bytes don't suffice.
-
-    `warning` says why some of it is missing, where it could be decoded only in part.
-    """
-
-    pixels: Array
-    warning: str | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.pixels.shape[1], self.pixels.shape[0]
 
 
 class PnmParser:
     """Parse a stream piece by piece.
 
     Call `feed` with bytes as they come and `close` at their end; `next_picture` gives the pictures
-    that are complete.
+    that are complete, laid over the background if there is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, background: Colour | None = None) -> None:
+        self._background = background
         self._cursor = Cursor()
         self._events = self._parse()
         self._broken: StreamError | None = None
@@ -62,7 +48,7 @@ class PnmParser:
         """Note that the stream has ended."""
         self._cursor.ended = True
 
-    def next_picture(self) -> Picture | None:
+    def next_picture(self) -> Picture | Encoded | Remark | None:
         """Give the next picture, or None if more bytes are needed or, after `close`, none are left.
 
         Raises
@@ -83,17 +69,21 @@ class PnmParser:
             raise event
         return event
 
-    def _parse(self) -> Generator[Picture | ImageError | None, None, None]:
+    def _parse(self) -> Generator[Event | None, None, None]:
         while (yield from _skip_blank(self._cursor)):
-            header = yield from read_header(self._cursor)
-            if fault := header.fault():
-                self._cursor.fail(fault)
-            yield (yield from self._picture(header))
+            yield (yield from self._next())
+
+    def _next(self) -> Generator[None, None, Event]:
+        """Take the picture that begins here."""
+        header = yield from read_header(self._cursor)
+        if fault := header.fault():
+            self._cursor.fail(fault)
+        return (yield from self._picture(header))
 
     def _picture(self, header: Header) -> Generator[None, None, Picture | ImageError]:
         try:
             raster = yield from (read_text if header.magic in PLAIN else _bytes)(self._cursor, header)
-            found = pixels(header, raster)
+            found = pixels(header, raster, self._background)
         except MemoryError:
             self._cursor.fail(f"not enough memory for {header.width}x{header.height}")
         return found if isinstance(found, ImageError) else Picture(found)

@@ -12,7 +12,7 @@ import numpy as np
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures.cursor import Cursor
-from overfeat_tools.pictures.samples import BYTE, rgb, scaled
+from overfeat_tools.pictures.samples import BYTE, Colour, rgb, scaled
 
 MAX_PIXELS = 1 << 27
 """Most pixels of a picture; 16384 x 8192."""
@@ -171,7 +171,7 @@ def _channels(header: Header) -> int | None:
     return channels if channels is not None and header.depth >= channels + alpha else None
 
 
-def pixels(header: Header, raster: Array) -> Array | ImageError:
+def pixels(header: Header, raster: Array, background: Colour | None = None) -> Array | ImageError:
     """Turn a raster, bytes or (of a plain picture) samples, into (H, W, 3), 0..255."""
     channels = _channels(header)
     if channels is None:
@@ -183,4 +183,7 @@ def pixels(header: Header, raster: Array) -> Array | ImageError:
         raster = raster.view(">u2")
     if header.magic in (b"P1", b"P4"):
         raster = 1 - raster  # a set bit is black
-    return rgb(scaled(raster.reshape(header.height, header.width, header.depth)[..., :channels], header.maxval))
+    if background and header.depth > channels and (not header.tuple_type or header.tuple_type[0].endswith("_ALPHA")):
+        channels += 1
+    samples = raster.reshape(header.height, header.width, header.depth)[..., :channels]
+    return rgb(scaled(samples, header.maxval), background)

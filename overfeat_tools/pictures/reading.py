@@ -1,37 +1,55 @@
 """From files and standard input to pictures: what is read is bounded, and every fault is one picture's.
 
-A file's first bytes decide what it is.  A PNM stream is parsed as it comes; any other kind is read
-whole, up to a limit, and decoded.
+A source's first bytes decide what it is.  Standard input, pipes and PNM files are parsed as they come, archives member
+by member; any other file is one picture, read whole, up to a limit.
 """
 
 import os
-import select
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
+from overfeat_tools.pictures.cursor import MOST_PICTURE_BYTES
 from overfeat_tools.pictures.faults import as_image_error
-from overfeat_tools.pictures.kinds import BLANKS, MARK_BYTES, PNM_MARK, decode, kind_of
-from overfeat_tools.pictures.pnm import Picture, PnmParser
+from overfeat_tools.pictures.kinds import (
+    BLANKS,
+    GZIP_MARK,
+    MARK_BYTES,
+    PNM_MARK,
+    TAR_MARK,
+    NoPictureError,
+    decode,
+    kind_of,
+    kind_with_end,
+)
+from overfeat_tools.pictures.picture import Encoded, Event, Picture, Remark, Wanted
+from overfeat_tools.pictures.samples import Colour
+from overfeat_tools.pictures.sources import STANDARD_INPUT, Source
+from overfeat_tools.pictures.stream import StreamParser
+from overfeat_tools.pictures.supply import Supply, from_descriptor, unpacked
 
-STANDARD_INPUT = "-"
-_READ_BYTES = 1 << 20
-_MOST_FILE_BYTES = 1 << 30
+if TYPE_CHECKING:
+    from overfeat_tools.pictures.tar import Member
 
-Work = Callable[[], Picture | ImageError]
-"""What is left to do for a picture once its bytes are there; it may be done in any thread."""
+_MOST_FILE_BYTES = MOST_PICTURE_BYTES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Item:
     """One picture on its way: its pixels, or why there are none.
 
-    `number` counts all pictures from 1; `file` is the name given, or None for standard input;
-    `place` says where it is, for messages.  `pixels` is (H, W, 3), uint8 or float32.  `warning`
-    says what is wrong with a picture that could be decoded only in part.
+    `number` counts all pictures from 1; `file` is the name given, or None for standard input, with
+    the name of a member behind that of its archive; `frame` is the number of a frame of `file`, if
+    more than the first was asked for; `place` says where it is, for messages.  `pixels` is
+    (H, W, 3), uint8 or float32.  `warning` says what is wrong with a picture that could be decoded
+    only in part.
     """
 
     number: int
@@ -40,23 +58,40 @@ class Item:
     pixels: Array | None = None
     error: ImageError | None = None
     warning: str | None = None
+    frame: int | None = None
+
+    @property
+    def told(self) -> dict[str, object]:
+        """What a record tells of it besides its number and file, where there is something to tell."""
+        told = {"frame": self.frame, "warning": self.warning}
+        return {name: what for name, what in told.items() if what is not None}
 
     def failed(self, error: ImageError) -> "Item":
         """Give this item with an error in place of its pixels."""
-        return replace(self, pixels=None, error=error)
+        return replace(self, pixels=None, error=error, warning=None)
 
 
-def read_items(files: Sequence[str], seconds: dict[str, float], side: int | None = None) -> Iterator[Item]:
+def read_items(
+    sources: Iterable[str | Source],
+    seconds: dict[str, float],
+    side: int | None = None,
+    *,
+    frames: int | None = 1,
+    background: Colour | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[Item]:
     """Read pictures from files and standard input, in order.
 
     Parameters
     ----------
-    files : sequence of str
-        Names; `-` is a PNM stream on standard input.
+    sources : iterable of str or Source
+        Names, or what `find_sources` gives.
     seconds : dict
         Time spent is added under "read".
-    side : int, optional
-        The size that pictures will be fitted to, if they will: a large JPEG need not be decoded whole.
+    side, frames, background
+        See `Wanted`.
+    tell : callable
+        Takes what is worth a line but is no picture's fault.
 
     Yields
     ------
@@ -64,107 +99,170 @@ def read_items(files: Sequence[str], seconds: dict[str, float], side: int | None
         Bad pictures come as items with an error, a broken stream as one whose error is a
         StreamError: nothing follows it from the same file.
     """
-    number = 0
-    for file in files:
-        name = None if file == STANDARD_INPUT else file
-        for count, picture in enumerate(_timed(_pictures(name, side), seconds), start=1):
+    number, passed, first_passed, place = 0, 0, "", ""
+    for source in (Source(one) if isinstance(one, str) else one for one in sources):
+        file = None if source.file == STANDARD_INPUT else source.file
+        for member, count, frame, picture in _timed(_pictures(source, Wanted(side, frames, background)), seconds):
+            name = file if member is None else member if file is None else f"{file}/{member}"
+            if isinstance(picture, NoPictureError) and (source.found or member is not None):
+                passed, first_passed = passed + 1, first_passed or str(name)
+                continue
+            if isinstance(picture, Remark):
+                tell(f"{place}: {picture.text}")
+                continue
             number += 1
-            place = f"picture {number}" if name is None else name
-            if name is not None and (count > 1 or isinstance(picture, StreamError)):
-                place = f"{name}: picture {count}"
-            item = Item(number, name, place)
+            place = _place(number, name, count, frame, broken=isinstance(picture, StreamError))
+            item = Item(number, name, place, frame=frame)
             if isinstance(picture, ImageError):
                 yield item.failed(picture)
             else:
                 yield replace(item, pixels=picture.pixels, warning=picture.warning)
+    if passed:
+        more = f", and {passed - 1} more" if passed > 1 else ""
+        tell(f"passed over what is no picture: {first_passed}{more}")
 
 
-def _timed(pictures: Iterator[Picture | ImageError], seconds: dict[str, float]) -> Iterator[Picture | ImageError]:
+def _place(number: int, name: str | None, count: int, frame: int | None, *, broken: bool) -> str:
+    if name is None:
+        return f"picture {number}"
+    if frame is not None:
+        return f"{name}: frame {frame}"
+    return f"{name}: picture {count}" if count > 1 or broken else name
+
+
+def _timed(work: Iterator[T], seconds: dict[str, float]) -> Iterator[T]:
     while True:
         start = perf_counter()
-        picture = next(pictures, None)
+        done = next(work, None)
         seconds["read"] = seconds.get("read", 0.0) + perf_counter() - start
-        if picture is None:
+        if done is None:
             return
-        yield picture
+        yield done
 
 
-def _pictures(file: str | None, side: int | None) -> Iterator[Picture | ImageError]:
-    """Give the pictures of a file, or of standard input: where several decoders would work at a time."""
-    return (work() for work in _works(file, side))
+def _pictures(
+    source: Source, wanted: Wanted
+) -> Iterator[tuple[str | None, int, int | None, Picture | Remark | ImageError]]:
+    """Give the pictures of a source: the member of an archive, the picture's number in it, the frame's in that."""
+    last, count = None, 0
+    for member, event in _events(source, wanted.background):
+        count = count + 1 if member == last else 1
+        last = member
+        if isinstance(event, Encoded):
+            # Here several decoders would work at a time.
+            for frame, picture in decode(event, wanted):
+                yield member, count, frame, picture
+        else:
+            yield member, count, None, event
 
 
-def _works(file: str | None, side: int | None) -> Iterator[Work]:
-    """Read a file, or standard input; a fault of reading comes as the last picture's."""
-    descriptor = None
+def _events(source: Source, background: Colour | None) -> Iterator[tuple[str | None, Event]]:
+    """Read a source; a fault of reading comes as the last picture's."""
+    if source.error:
+        yield None, source.error
+        return
+    file, descriptor = None if source.file == STANDARD_INPUT else source.file, None
     try:
         # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
         descriptor = 0 if file is None else os.open(file, os.O_RDONLY)
-        first = _first_bytes(descriptor)
-        if file is None or PNM_MARK.match(first) or not first.strip(BLANKS):
-            count = 0
-            for count, picture in enumerate(_stream(descriptor, first), start=1):  # noqa: B007 -- counts
-                yield lambda picture=picture: picture  # type: ignore[misc]
-            if file is not None and not count:
-                raise ImageError("the file has no picture" if first else "the file is empty")  # noqa: TRY301
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("is a directory; --recursive reads the pictures in it")  # noqa: TRY301
+        is_file = file is not None and stat.S_ISREG(status.st_mode)
+        supply, size = Supply(from_descriptor(descriptor)), status.st_size if is_file else 0
+        if GZIP_MARK.match(supply.peek(_enough)):
+            supply, size = Supply(unpacked(supply)), 0
+        if TAR_MARK.match(supply.peek(_enough)):
+            yield from _members(supply, background)
         else:
-            kind = kind_of(first)
-            data = _rest(descriptor, first)
-            del first
-            yield lambda: decode(kind, data, side)
+            contents = _contents(supply, size, background, is_stream=not is_file, may_be_empty=file is None)
+            yield from ((None, event) for event in contents)
     except (ImageError, MemoryError, OSError) as error:
-        fault = as_image_error(error)
-        yield lambda: fault
+        yield None, as_image_error(error)
     finally:
         if file is not None and descriptor is not None:
             os.close(descriptor)
 
 
-def _read(descriptor: int) -> bytes:
-    """Read what is there, at least a byte except at the end; also where somebody has set the pipe not to block."""
-    while True:
+def _enough(first: bytes) -> bool:
+    """Tell whether so many first bytes are enough to tell what comes."""
+    return len(first) >= MARK_BYTES or bool(PNM_MARK.match(first) or GZIP_MARK.match(first) or kind_with_end(first))
+
+
+def _members(supply: Supply, background: Colour | None) -> Iterator[tuple[str | None, Event]]:
+    """Read an archive, member by member."""
+    from overfeat_tools.pictures.tar import members
+
+    try:
+        for member in members(supply):
+            if not member.is_folder:
+                yield from ((member.name, event) for event in _member(supply, member, background))
+    except StreamError as error:
+        yield None, ImageError(*error.args)  # of the archive, not of a picture in it
+
+
+def _member(supply: Supply, member: "Member", background: Colour | None) -> Iterator[Event]:
+    if member.is_sparse:
+        yield ImageError("a sparse file in an archive isn't supported")
+    elif not member.is_file:
+        yield NoPictureError("a link or a device")
+    else:
         try:
-            return os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            select.select([descriptor], [], [])
+            part = Supply(supply.part(member.size))
+            yield from _contents(part, member.size, background, is_stream=False, may_be_empty=False)
+        except (ImageError, MemoryError) as error:
+            yield as_image_error(error)
 
 
-def _first_bytes(descriptor: int) -> bytes:
-    """Read enough to tell what comes; a pipe may give as little as one byte at a time."""
-    first = _read(descriptor)
-    while len(first) < MARK_BYTES and not PNM_MARK.match(first) and (more := _read(descriptor)):
-        first += more
-    return first
+def _contents(
+    supply: Supply, size: int, background: Colour | None, *, is_stream: bool, may_be_empty: bool
+) -> Iterator[Event]:
+    """Read pictures: a stream of any, a file of PNM, or one file of another kind."""
+    first = supply.peek(_enough)
+    is_stream = is_stream and not _goes_to_the_end(first)
+    if is_stream or PNM_MARK.match(first) or not first.strip(BLANKS):
+        count = 0
+        for count, event in enumerate(_stream(supply, background), start=1):  # noqa: B007 -- counts
+            yield event
+        if not count and not may_be_empty:
+            raise NoPictureError("the file has no picture" if first else "the file is empty")
+    else:
+        yield Encoded(kind_of(first), _whole(supply, size))
 
 
-def _rest(descriptor: int, first: bytes) -> bytes:
+def _goes_to_the_end(first: bytes) -> bool:
+    """Tell whether a stream begins with a picture of a kind that doesn't say where it ends."""
+    with suppress(ImageError):
+        return kind_of(first).end is None
+    return False
+
+
+def _whole(supply: Supply, size: int) -> bytes:
     """Read a file to its end, unless that is too far."""
-    status = os.fstat(descriptor)
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    chunks, total = [first], len(first)
+    pieces: list[bytes] = []
+    total = 0
     while max(size, total) <= _MOST_FILE_BYTES:
-        chunk = _read(descriptor)
-        if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        total += len(chunk)
+        piece = supply.next()
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        total += len(piece)
     raise ImageError(f"the file is larger than {_MOST_FILE_BYTES} bytes")
 
 
-def _stream(descriptor: int, data: bytes) -> Iterator[Picture | ImageError]:
-    parser = PnmParser()
-    while data:
-        parser.feed(data)
-        yield from _parsed(parser)
-        try:
-            data = _read(descriptor)
-        except OSError as error:
-            raise StreamError(f"byte {parser.offset}: {as_image_error(error)}") from error
+def _stream(supply: Supply, background: Colour | None) -> Iterator[Event]:
+    parser = StreamParser(background)
+    try:
+        while piece := supply.next():
+            parser.feed(piece)
+            yield from _parsed(parser)
+    except OSError as error:
+        raise StreamError(f"byte {parser.offset}: {as_image_error(error)}") from error
     parser.close()
     yield from _parsed(parser)
 
 
-def _parsed(parser: PnmParser) -> Iterator[Picture | ImageError]:
+def _parsed(parser: StreamParser) -> Iterator[Event]:
     while True:
         try:
             picture = parser.next_picture()

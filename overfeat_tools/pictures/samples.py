@@ -5,6 +5,10 @@ import numpy as np
 from overfeat_tools.backend import Array
 
 BYTE = 255
+DEEP = 65535
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0..255."""
 
 
 def scaled(samples: Array, maxval: int) -> Array:
@@ -18,11 +22,18 @@ def scaled(samples: Array, maxval: int) -> Array:
     return samples.astype(np.float32) * np.float32(BYTE) / np.float32(maxval)
 
 
-def rgb(samples: Array) -> Array:
-    """Make (H, W, 3), contiguous, of gray (H, W, 1) or of colours with or without more channels behind them."""
-    if samples.shape[2] < 3:  # noqa: PLR2004 -- gray, perhaps with alpha
-        return np.repeat(samples[..., :1], 3, axis=2)
-    return np.ascontiguousarray(samples[..., :3])
+def rgb(samples: Array, background: Colour | None = None) -> Array:
+    """Make (H, W, 3), contiguous, of gray or colours, (H, W, 1 to 4), 0..255.
+
+    The second or fourth channel is alpha.  It is dropped, or the picture is laid over a background.
+    """
+    has_alpha = samples.shape[2] in (2, 4)
+    colours = samples[..., :1] if samples.shape[2] < 3 else samples[..., :3]  # noqa: PLR2004 -- gray, with or without alpha
+    if has_alpha and background is not None:
+        behind = np.asarray(background, np.float32)
+        blended = behind + (colours - behind) * (samples[..., -1:] / np.float32(BYTE))
+        return np.rint(blended).astype(np.uint8) if samples.dtype == np.uint8 else blended
+    return np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else np.ascontiguousarray(colours)
 
 
 def without_ink(cmyk: Array) -> Array:

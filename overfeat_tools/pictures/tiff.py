@@ -8,6 +8,7 @@ import ctypes
 import importlib.util
 import io
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
-from overfeat_tools.pictures.decoders import Decoded, check_size, pillow_pixels
+from overfeat_tools.pictures.decoders import check_size, pillow_pixels
 from overfeat_tools.pictures.directories import ORIENTATION, Directory, directories, directory
+from overfeat_tools.pictures.extras import read_raw
 from overfeat_tools.pictures.orientation import known
-from overfeat_tools.pictures.samples import BYTE, rgb, scaled, without_ink
+from overfeat_tools.pictures.picture import Decoded, Wanted
+from overfeat_tools.pictures.samples import BYTE, scaled, without_ink
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -29,7 +32,7 @@ _SUBFILE_TYPE, _WIDTH, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 256, 
 _UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _WEBP = 1, 5, (8, 32946), 32773, 50001
 _WHITE_IS_ZERO, _GRAY, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
 _SENSOR = {32803, 34892}  # a colour filter's samples; linear ones
-_PREMULTIPLIED = 1
+_PREMULTIPLIED, _ALPHA = 1, 2
 _CHANNELS = {_WHITE_IS_ZERO: 1, _GRAY: 1, _PALETTE: 1, _RGB: 3, _INKS: 4, _YCBCR: 3}
 _MOST_CHANNELS, _MOST_BYTES = 8, 1 << 31
 _NOT_UNSIGNED = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
@@ -41,23 +44,39 @@ _NEEDED = {
 }  # fmt: skip
 
 
-def read_tiff(data: bytes, _side: int | None) -> Decoded:
+def read_tiff(data: bytes, wanted: Wanted) -> Decoded:
     """Decode the first page that is no reduced copy of another."""
+    pages = _whole_pages(data)
+    return _decoded(pages[0], wanted) if pages else read_raw(data, wanted)
+
+
+def tiff_frames(data: bytes, wanted: Wanted) -> Iterator[Decoded | Exception]:
+    """Decode all pages that are no reduced copies of others, each when it is asked for."""
+    pages = _whole_pages(data)
+    if not pages:
+        yield read_raw(data, wanted)
+    for page in pages:
+        try:
+            yield _decoded(page, wanted)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the next page may do
+            yield error.with_traceback(None)
+
+
+def _decoded(chosen: Directory, wanted: Wanted) -> Decoded:
     import tifffile
 
-    chosen = _page(data)
     needed = chosen.only(_NEEDED)
     with tifffile.TiffFile(io.BytesIO(needed)) as file:
-        page = file.pages.first
+        page, alpha = file.pages.first, wanted.background is not None
         check_size(page.imagelength, page.imagewidth)
         _check_samples(page)
         if _by_tifffile(page):
-            pixels = _colours(_samples(page, needed), page)
+            pixels = _colours(_samples(page, needed), page, alpha=alpha)
         elif _by_pillow(page):
-            pixels = _pillow_colours(needed, page)
+            pixels = _pillow_colours(needed, page, alpha=alpha)
         else:
             raise _unsupported(page)
-    return Decoded(rgb(pixels), known(chosen.integers(ORIENTATION)))
+    return Decoded(pixels, known(chosen.integers(ORIENTATION)))
 
 
 def _unsupported(page: "TiffPage") -> ImageError:
@@ -72,8 +91,8 @@ def _has_imagecodecs() -> bool:
     return importlib.util.find_spec("imagecodecs") is not None
 
 
-def _page(data: bytes) -> Directory:
-    """Choose the page to decode; a camera's raw file has none but a thumbnail."""
+def _whole_pages(data: bytes) -> list[Directory]:
+    """Give the pages that are pictures of their own; a camera's raw file has none but a thumbnail."""
     pages = list(directories(data))
     if not any(page.entries for page in pages):
         raise ImageError("damaged: it has no page")
@@ -85,10 +104,8 @@ def _page(data: bytes) -> Directory:
         or any(_SENSOR & {*part.integers(_PHOTOMETRIC)} for part in [*pages, *parts])
         or any(part.integers(_WIDTH) > whole[0].integers(_WIDTH) for part in parts)
     ):
-        raise ImageError(
-            "a camera raw file, of which only the thumbnail could be read; develop it to JPEG or TIFF first"
-        )
-    return whole[0]
+        return []
+    return whole
 
 
 def _check_samples(page: "TiffPage") -> None:
@@ -132,12 +149,12 @@ def _by_pillow(page: "TiffPage") -> bool:
     }.get(page.bitspersample, False)
 
 
-def _pillow_colours(data: bytes, page: "TiffPage") -> Array:
+def _pillow_colours(data: bytes, page: "TiffPage", *, alpha: bool) -> Array:
     from PIL import UnidentifiedImageError
 
     _silence_libtiff()
     try:
-        pixels, _ = pillow_pixels(data, "TIFF")
+        pixels, _ = pillow_pixels(data, "TIFF", alpha=alpha)
     except UnidentifiedImageError:  # tifffile has identified it: a kind that Pillow doesn't know
         raise _unsupported(page) from None
     if pixels.dtype == np.uint8:
@@ -178,8 +195,8 @@ def _check_unpacked(page: "TiffPage", data: bytes) -> None:
             raise ImageError("damaged: a strip unpacks to more than it holds")
 
 
-def _colours(samples: Array, page: "TiffPage") -> Array:
-    """Bring samples as stored to gray or colours, 0..255."""
+def _colours(samples: Array, page: "TiffPage", *, alpha: bool) -> Array:
+    """Bring samples as stored to gray or colours, 0..255, with alpha behind them if it is asked for."""
     maxval = (1 << page.bitspersample) - 1
     if page.photometric == _PALETTE:
         table = np.asarray(page.colormap)
@@ -191,7 +208,10 @@ def _colours(samples: Array, page: "TiffPage") -> Array:
     if page.photometric == _INKS:
         return without_ink(scaled(maxval - samples[..., :4], maxval))
     colours = scaled(samples[..., :channels], maxval)
-    if page.extrasamples[:1] == (_PREMULTIPLIED,):
-        alpha = scaled(samples[..., channels : channels + 1], maxval).astype(np.float32) / np.float32(BYTE)
-        colours = np.minimum(colours / np.maximum(alpha, np.float32(1e-6)), np.float32(BYTE))
-    return colours
+    if page.extrasamples[:1] not in ((_PREMULTIPLIED,), (_ALPHA,)):
+        return colours
+    opacity = scaled(samples[..., channels : channels + 1], maxval)
+    if page.extrasamples[0] == _PREMULTIPLIED:
+        part = np.maximum(opacity.astype(np.float32) / np.float32(BYTE), np.float32(1e-6))
+        colours = np.minimum(colours / part, np.float32(BYTE))
+    return np.concatenate([colours, opacity], axis=2) if alpha else colours
