@@ -128,7 +128,7 @@ class Network:
         """Choose an algorithm for each convolution up to a layer."""
         pictures, height, width, _ = x.shape
         geometries = self._geometries(height, width, last)
-        return {number: self.convolutions[number].choose(pictures, geometry) for number, geometry in geometries}
+        return {number: self.convolutions[number].choose(pictures, *wanted) for number, wanted in geometries}
 
     def _is_compiled(self, step: tuple[int, ...], algorithms: Algorithms) -> bool:
         return isinstance(self.topology.layers[step[0]], Normalise) or any(number in algorithms for number in step)
@@ -163,8 +163,8 @@ class Network:
     def check_reproducible(self) -> None:
         """Raise BackendError where results can't be reproducible, before any picture is read."""
         side = self.topology.input_size
-        for number, geometry in self._geometries(side, side, self.topology.last_layer):
-            self.convolutions[number].choose(1, geometry)
+        for number, wanted in self._geometries(side, side, self.topology.last_layer):
+            self.convolutions[number].choose(1, *wanted)
 
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
@@ -234,12 +234,13 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
 
 def find_geometries(
     topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, last: int
-) -> tuple[tuple[int, Geometry], ...]:
-    """Give the numbers and geometries of the convolutions up to a layer, for pictures of one size."""
+) -> tuple[tuple[int, tuple[Geometry, int]], ...]:
+    """Give numbers, geometries and pool sizes of the convolutions up to a layer, for pictures of one size."""
     shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
     return tuple(
-        (number, convolutions[number].geometry(*shapes[step[0]][1:], epilogue_of(topology, step)[1]))
+        (number, (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
         for step in steps(topology, last)
+        for pool_size in (epilogue_of(topology, step)[1],)
         for number in step
         if number in convolutions
     )
