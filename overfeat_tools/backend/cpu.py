@@ -61,6 +61,7 @@ class CpuBackend:
         # called back in Python.  A thread that is importing a library has Python's lock, and waits for the loader's.
         self._blas = ThreadpoolController()
         self._blas_is_held = False
+        self._computing: contextlib.ExitStack | None = None
         self.compiler: Compiler | None = open_compiler() if compiling else None
         self._executor: Executor | None = None
         self._recording: Recording | None = None
@@ -84,6 +85,8 @@ class CpuBackend:
         """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
         assert self._recording is None, "done now, it would be missing from the program"  # noqa: S101
         with self.computing():
+            if not self._blas_is_held and self._computing:
+                self._computing.enter_context(self._holding_blas())
             self._pool.run(work, items)
 
     def launch(self, pieces: Sequence[Piece], scratch_bytes: int = 0) -> None:
@@ -164,20 +167,29 @@ class CpuBackend:
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """Hold BLAS to one thread inside: `parallel_for` is what uses the others.
+        """Have the workspaces and threads for what is computed inside; may be nested.
 
-        May be nested; holding it around a whole batch saves setting it for every step.
+        From the first `parallel_for` on, BLAS is held to one thread: setting that takes longer than many a step.
         """
         with self._turn:
-            if self._blas_is_held:
+            if self._computing:
                 yield
                 return
-            self._blas_is_held = True
+            self._computing = contextlib.ExitStack()
             try:
-                with self._blas.limit(limits=1, user_api="blas"):
+                with self._computing:
                     yield
             finally:
-                self._blas_is_held = False
+                self._computing = None
+
+    @contextlib.contextmanager
+    def _holding_blas(self) -> Iterator[None]:
+        self._blas_is_held = True
+        try:
+            with self._blas.limit(limits=1, user_api="blas"):
+                yield
+        finally:
+            self._blas_is_held = False
 
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""
