@@ -7,6 +7,8 @@ An input is its number: KIND and SEED make it again.
 """
 
 import argparse
+import importlib.util
+import io
 import os
 import random
 import resource
@@ -14,14 +16,18 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from tests.picture_files import MAKERS, smooth
+from tests.picture_files import MAKERS, Array, saved, smooth, tiff
 
 MEMORY_BYTES = 1 << 30
 SECONDS_AN_INPUT = 20
@@ -29,10 +35,69 @@ _FORBIDDEN = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.
 _NUMBERS = (0, 1, 2, 3, 255, 256, 65535, 65536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 20)
 
 
+def _archive(form: int, mode: str, pixels: Array) -> bytes:
+    """Give an archive with pictures and other files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode, format=form) as tar:  # type: ignore[call-overload]
+        for name in ("png", "p6", "jpeg", "n" * 120):
+            header, data = tarfile.TarInfo(name), MAKERS.get(name, MAKERS["p3"])(pixels)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _frames(form: str, pixels: Array) -> bytes:
+    """Give an animation, or a document of several pages."""
+    images = [Image.fromarray(np.dstack([pixels, np.roll(pixels[..., 0], n)])) for n in range(3)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, form, save_all=True, append_images=images[1:])
+    return buffer.getvalue()
+
+
+def _raw(pixels: Array) -> bytes:
+    mosaic = np.tile(pixels[..., 0], (4, 4)).astype("<u2") * 200
+    height, width = mosaic.shape
+    return tiff([mosaic.tobytes()], {
+        256: ("I", width), 257: ("I", height), 258: ("H", 16), 259: ("H", 1), 262: ("H", 32803), 271: ("s", b"Maker\0"),
+        272: ("s", b"Model\0"), 277: ("H", 1), 278: ("I", height), 33421: ("H", [2, 2]), 33422: ("B", [0, 1, 1, 2]),
+        50706: ("B", [1, 4, 0, 0]), 50708: ("s", b"Maker Model\0"), 50717: ("H", 65535),
+    })  # fmt: skip
+
+
+def _jxl(pixels: Array) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.jpegxl_encode(pixels))
+
+
+def _heif(pixels: Array) -> bytes:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return saved(np.tile(pixels, (16, 16, 1)), "HEIF")
+
+
+_OPTIONAL = {"jxl": ("imagecodecs", _jxl), "heif": ("pillow_heif", _heif), "raw": ("rawpy", _raw)}
+TARGETS: dict[str, Callable[[Array], bytes]] = {
+    **MAKERS,
+    "stream": lambda pixels: b"\n".join(MAKERS[kind](pixels) for kind in ("jpeg", "png", "p6", "webp", "p3")) * 2,
+    "jpegs": lambda pixels: MAKERS["jpeg"](pixels) * 3,
+    "tar": partial(_archive, tarfile.PAX_FORMAT, "w"),
+    "tar-gnu": partial(_archive, tarfile.GNU_FORMAT, "w"),
+    "packed": partial(_archive, tarfile.PAX_FORMAT, "w:gz"),
+    "frames-gif": partial(_frames, "GIF"),
+    "frames-png": partial(_frames, "PNG"),
+    "frames-webp": partial(_frames, "WEBP"),
+    "frames-tiff": partial(_frames, "TIFF"),
+    "frames-avif": partial(_frames, "AVIF"),
+    **{kind: make for kind, (library, make) in _OPTIONAL.items() if importlib.util.find_spec(library)},
+}
+
+
 def damaged(kind: str, seed: int) -> bytes:
     """Give a file of a kind, damaged as the seed has it."""
     draw = random.Random(f"{kind} {seed}")  # noqa: S311 -- nothing secret
-    data = bytearray(MAKERS[kind](smooth(draw.choice((1, 8, 24)), draw.choice((1, 7, 40)))))
+    data = bytearray(TARGETS[kind](smooth(draw.choice((1, 8, 24)), draw.choice((1, 7, 40)))))
     for _ in range(draw.choice((1, 1, 2, 4, 16))):
         # Headers are where the decisions are.
         place = draw.randrange(min(len(data), draw.choice((32, 128, 1 << 20))) or 1)
@@ -55,7 +120,9 @@ def damaged(kind: str, seed: int) -> bytes:
                 data[place : place + length] = data[other : other + length]
             case _:
                 del data[draw.randrange(len(data) or 1) :]
-    return _with_checksums(bytes(data)) if kind.startswith("png") and draw.random() < 0.7 else bytes(data)
+    if draw.random() < 0.7 and kind.startswith("png"):
+        return _with_checksums(bytes(data))
+    return _with_header_sums(data) if kind.startswith("tar") and draw.random() < 0.7 else bytes(data)
 
 
 def _with_checksums(data: bytes) -> bytes:
@@ -69,12 +136,27 @@ def _with_checksums(data: bytes) -> bytes:
     return made + data[place:]
 
 
-def check(data: bytes, path: Path) -> None:
-    """Read a file as the commands do."""
+def _with_header_sums(data: bytearray) -> bytes:
+    """Mend the sums of whatever stands where an archive may have a header."""
+    for place in range(0, len(data) - 511, 512):
+        if data[place + 257 : place + 262] == b"ustar":
+            data[place + 148 : place + 156] = b" " * 8
+            data[place + 148 : place + 156] = b"%06o\0 " % sum(data[place : place + 512])
+    return bytes(data)
+
+
+def check(data: bytes, path: Path, kind: str) -> None:
+    """Read a file as the commands do; of the kinds that are only here, all there is, from standard input."""
     from overfeat_tools.pictures import fit, prepared, read_items
 
     path.write_bytes(data)
-    items = read_items([str(path)], {}, 20)
+    if kind in MAKERS:
+        items = read_items([str(path)], {}, 20)
+    else:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.dup2(descriptor, 0)
+        os.close(descriptor)
+        items = read_items(["-"], {}, 20, frames=None, background=(1, 200, 90))
     for item in prepared(items, lambda pixels: fit(pixels, 20) if pixels.size else pixels, {}):
         assert (item.pixels is None) != (item.error is None)
         if item.error is not None:
@@ -108,7 +190,7 @@ def _work(kinds: list[str], first: int, end: float, most: int) -> None:
                 break
             os.write(1, f"{number}\n".encode())
             signal.alarm(SECONDS_AN_INPUT)
-            check(damaged(kind, seed), Path(folder, "picture"))
+            check(damaged(kind, seed), Path(folder, "picture"), kind)
     os.write(1, b"end\n")
 
 
@@ -132,7 +214,7 @@ def fuzz(kinds: list[str], seconds: float, first: int, most: int = 1 << 60) -> t
 def main() -> None:
     """Fuzz until the time is over; print the faults."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", default=list(MAKERS))
+    parser.add_argument("kinds", nargs="*", default=list(TARGETS))
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0, help="the first input's number")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)

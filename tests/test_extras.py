@@ -130,7 +130,8 @@ def test_jxl_of_other_kinds(tmp_path: Path) -> None:
     assert (np.asarray(item.pixels) >= SMOOTH).all()
     large = b"\xff\x0a" + (0 | 3 << 1 | (1 << 29) << 3 | 1 << 33).to_bytes(9, "little")
     for data, words in (
-        (jxl(SMOOTH.astype(np.float32) / 255), "floating-point"), (jxl(SMOOTH)[:-9], "cut off"), (b"\xff\x0a", "damaged"),
+        (jxl(SMOOTH.astype(np.float32) / 255), "floating-point"),
+        (jxl(SMOOTH)[:-9], "cut off"), (b"\xff\x0a", "cut off"),
         (large, "pixels"), (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "damaged"),
     ):  # fmt: skip
         (tmp_path / "a").write_bytes(data)
@@ -162,9 +163,10 @@ def raw_file(turn: int) -> bytes:
     """Give a DNG that is dark on the left and bright on the right."""
     mosaic = np.tile(np.linspace(3000, 60000, 96).astype("<u2"), (64, 1))
     return tiff([mosaic.tobytes()], {
-        254: ("I", 0), 256: ("I", 96), 257: ("I", 64), 258: ("H", 16), 259: ("H", 1), 262: ("H", 32803), 274: ("H", turn),
-        271: ("s", b"Maker\0"), 272: ("s", b"Model\0"), 277: ("H", 1), 278: ("I", 64), 33421: ("H", [2, 2]),
-        33422: ("B", [0, 1, 1, 2]), 50706: ("B", [1, 4, 0, 0]), 50708: ("s", b"Maker Model\0"), 50717: ("H", 65535),
+        254: ("I", 0), 256: ("I", 96), 257: ("I", 64), 258: ("H", 16), 259: ("H", 1), 262: ("H", 32803),
+        271: ("s", b"Maker\0"), 272: ("s", b"Model\0"), 274: ("H", turn), 277: ("H", 1), 278: ("I", 64),
+        33421: ("H", [2, 2]), 33422: ("B", [0, 1, 1, 2]),
+        50706: ("B", [1, 4, 0, 0]), 50708: ("s", b"Maker Model\0"), 50717: ("H", 65535),
     })  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tracemalloc
@@ -41,6 +42,12 @@ def read(path: Path, data: bytes, told: list[str] | None = None) -> list[Item]:
     return list(read_items([str(path)], {}, tell=(told if told is not None else []).append))
 
 
+def tar(*arguments: str | Path) -> bytes:
+    """Give an archive as tar writes it."""
+    command = [shutil.which("tar") or pytest.skip("tar is not installed"), "-c", *arguments]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Give the name of an archive."""
@@ -68,9 +75,9 @@ def test_gnu_tar(form: str, tmp_path: Path) -> None:
     (folder / "link").symlink_to("a")
     os.link(folder / "a", folder / "same")
     os.mkfifo(folder / "pipe")
-    made = subprocess.run(["tar", "-c", "--sort=name", "-C", tmp_path, "-H", form, "f"], capture_output=True, check=True)
+    made = tar("--sort=name", "-H", form, "-C", tmp_path, "f")
     told: list[str] = []
-    items = read(tmp_path / "a.tar", made.stdout, told)
+    items = read(tmp_path / "a.tar", made, told)
     assert [item.error for item in items] == [None] * 3
     assert told == [f"passed over what is no picture: {tmp_path}/a.tar/f/link, and 2 more"]
 
@@ -79,8 +86,9 @@ def test_members_of_any_kind(file: Path) -> None:
     """Labels beside pictures are passed over, and told of once; one that is broken costs itself."""
     contents = {
         "0.png": PNG, "0.cls": b"7\n", "0.json": b"{}", "empty": b"", "blank": bytes(600),
-        "broken.png": PNG[:-30], "two.ppm": MAKERS["p6"](SMOOTH) * 2, "junk.ppm": b"P6 junk", "in.tar": archive({"x": PNG}),
-        "film.mp4": b"\0\0\0\x18ftypmp42" + bytes(999), "tail.jpg": MAKERS["jpeg"](SMOOTH) * 2, "last.gif": MAKERS["gif"](SMOOTH),
+        "broken.png": PNG[:-30], "two.ppm": MAKERS["p6"](SMOOTH) * 2, "junk.ppm": b"P6 junk",
+        "in.tar": archive({"x": PNG}), "film.mp4": b"\0\0\0\x18ftypmp42" + bytes(999),
+        "tail.jpg": MAKERS["jpeg"](SMOOTH) * 2, "last.gif": MAKERS["gif"](SMOOTH),
     }  # fmt: skip
     told: list[str] = []
     items = read(file, archive(contents), told)
@@ -156,9 +164,7 @@ def test_sparse_files(tmp_path: Path) -> None:
             file.write(b"x")
     (tmp_path / "b").write_bytes(PNG)
     for form in ("gnu", "pax"):
-        command = ["tar", "-c", "-S", "-C", tmp_path, "-H", form, "a", "b"]
-        made = subprocess.run(command, capture_output=True, check=True).stdout
-        first, second = read(tmp_path / "a.tar", made)
+        first, second = read(tmp_path / "a.tar", tar("-S", "-H", form, "-C", tmp_path, "a", "b"))
         assert "sparse" in str(first.error)
         assert second.error is None
 

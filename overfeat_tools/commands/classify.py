@@ -139,7 +139,7 @@ class Options(cli.NetworkOptions):
 def classify(options: Options) -> int:
     """Print the most probable classes of each picture, best first.
 
-    Pictures are a stream of PNM on standard input, or files. Each is scaled so that its shorter
+    Pictures are files, archives of them, or a stream on standard input. Each is scaled so that its shorter
     side fits the network, and the centre square is cut.
     """
     options.check()

@@ -14,7 +14,7 @@ class Options(cli.MapOptions):
 def features(options: Options) -> int:
     """Print the features of each picture: layer 19 of fast, 22 of accurate, before the rectifier.
 
-    Pictures are a stream of PNM on standard input, or files. Without --size they are taken as they
+    Pictures are files, archives of them, or a stream on standard input. Without --size they are taken as they
     are, of any size that is at least the network's input: a larger one gives a map of features.
     """
     options.check()

@@ -74,7 +74,7 @@ class Options(cli.MapOptions):
 def layer(options: Options) -> int:
     """Print the output of one layer for each picture.
 
-    Pictures are a stream of PNM on standard input, or files. Without --size they are taken as they are.
+    Pictures are files, archives of them, or a stream on standard input. Without --size they are taken as they are.
     """
     options.check()
     if options.listed:
@@ -97,7 +97,7 @@ def layer(options: Options) -> int:
 
 
 def _list(options: Options) -> int:
-    if options.files or options.number is not None:
+    if options.files or options.names_from or options.number is not None:
         raise UsageError("--list prints a table only: it goes with neither -L nor files")
     if options.form not in ("text", "tsv"):
         raise UsageError(f"--list goes with --format text or tsv, not {options.form}")

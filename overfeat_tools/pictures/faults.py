@@ -14,8 +14,8 @@ _MEANINGS = (
     (("cannot identify",), "damaged, or a kind of {kind} that isn't supported"),
     (("unsupported", "not supported", "notimplemented", "not implemented", "unknown", "conversion"),
      "a kind of {kind} that isn't supported"),
-    (("truncated", "premature", "eoferror", "unexpected end", "end of file", "incomplete", "not enough", "buffer", "more_input"),
-     "the {kind} file is cut off"),
+    (("truncated", "premature", "eoferror", "unexpected end", "end of file", "incomplete", "not enough", "buffer",
+      "more_input"), "the {kind} file is cut off"),
 )  # fmt: skip
 
 
