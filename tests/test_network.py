@@ -214,7 +214,15 @@ def test_every_layer_is_the_originals(network: Network) -> None:
                 assert reference.distance(fused, ours) <= factor * tolerance, f"layer {number}"
 
 
+# A method that is named takes the same algorithms for every batch, so every day it is enough to try the others.
+BATCH_RUNS = [
+    pytest.param(run, id="-".join(run), marks=marks(run) or ([pytest.mark.long] if run[1] in ("gemm", "fft") else []))
+    for run in RUNS
+]
+
+
 @pytest.mark.full_size
+@pytest.mark.parametrize("network", BATCH_RUNS, indirect=True)
 def test_batches_equal_single_pictures(network: Network) -> None:
     """A picture's result does not depend on its neighbours in the batch, nor on their number.
 
