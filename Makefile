@@ -42,9 +42,10 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 	if command -v groff >/dev/null; then sh man/lint.sh; fi
 
-# Writes the options' declarations, tables and shared text into the manual pages.
+# Writes the options' declarations, tables and shared text into the manual pages, and the shells' completions.
 man: $(VENV)/.base
 	$(BIN)/python man/build.py
+	$(BIN)/python man/completions.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, sleep
@@ -25,6 +27,8 @@ Samples = dict[str, list[float]]
 # A turn shorter than this is repeated: timer and scheduler must not matter.
 _TURN_SECONDS = 0.2
 _TOLERANCE = 1e-4
+# Far more than the caches hold, and a product so large that only computing counts; of so many calls the fastest counts.
+_ARRAY_BYTES, _PRODUCT_SIZE, _CALLS = 512 << 20, 2048, 3
 # Above this load others are computing too.
 _QUIET_LOAD = 0.5
 
@@ -86,15 +90,32 @@ def check_same(what: str, ours: Array, theirs: Array) -> float:
     return difference
 
 
-def sgemm_flops(threads: int, size: int = 2048, calls: int = 3) -> float:
-    """Measure the peak of the matrix product: floating point operations a second."""
-    from threadpoolctl import threadpool_limits
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at most: bytes read from memory, and floating point operations, a second."""
 
-    a, b = np.random.default_rng(1).standard_normal((2, size, size), np.float32)
-    with threadpool_limits(threads, user_api="blas"):
-        seconds = min(_seconds(lambda: a @ b, 1) for _ in range(calls + 1))
-    sleep(0.1)  # OpenBLAS's threads spin for a while
-    return 2.0 * size**3 / seconds
+    bandwidth: float
+    flops: float
+
+    @classmethod
+    def measure(cls, threads: int) -> "Limits":
+        """Measure both with so many threads: what BLAS needs to read an array once, and for a large product."""
+        from threadpoolctl import threadpool_limits
+
+        values, a, b = _operands()
+        with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
+            parts = np.array_split(values, threads)
+            read = min(_seconds(lambda: list(pool.map(lambda x: x @ x, parts)), 1) for _ in range(_CALLS))
+        with threadpool_limits(threads, user_api="blas"):
+            product = min(_seconds(lambda: a @ b, 1) for _ in range(_CALLS))
+        sleep(0.1)  # OpenBLAS's threads spin for a while
+        return cls(values.nbytes / read, 2.0 * _PRODUCT_SIZE**3 / product)
+
+
+@cache
+def _operands() -> tuple[Array, Array, Array]:
+    a, b = np.random.default_rng(1).standard_normal((2, _PRODUCT_SIZE, _PRODUCT_SIZE), np.float32)
+    return np.ones(_ARRAY_BYTES // 4, np.float32), a, b
 
 
 def environment() -> dict[str, str]:
@@ -212,7 +233,7 @@ def machine() -> dict[str, object]:
         "blas": ", ".join(f"{b['internal_api']} {b['version']} {b.get('architecture', '')}".strip() for b in blas),
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
         "python": platform.python_version(),
-        **{package: _version(package) for package in ("numpy", "pyfftw", "onnxruntime")},
+        **{package: _version(package) for package in ("numpy", "pyfftw", "onnxruntime", "openvino")},
     }
 
 

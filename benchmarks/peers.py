@@ -1,4 +1,4 @@
-"""ONNX Runtime as the peer: the same networks with the same weights as ONNX models.
+"""ONNX Runtime and OpenVINO as peers: the same networks with the same weights as ONNX models.
 
 A model is a small file beside a copy of the weight file, which it refers to as external data: ONNX
 Runtime then maps the weights instead of parsing half a gigabyte, and models of several layers share
@@ -17,8 +17,11 @@ import numpy.typing as npt
 
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import Topology
+from overfeat_tools.networks.weights import find_parameters
 
 Array = npt.NDArray[Any]
+
+BFLOAT16 = "OpenVINO, bf16"
 
 _SAMPLE_BYTES = 1 << 20
 # Old enough for every ONNX Runtime of these years.
@@ -28,8 +31,10 @@ _OPSET, _IR_VERSION = 17, 8
 class OnnxPeer:
     """A network in ONNX Runtime, up to one layer.
 
-    Calling it with pictures (N, 3, H, W) float32 gives [softmax, logits], or [layer] for an earlier layer.
+    Calling it with pictures (N, 3, H, W) float32 gives that layer.
     """
+
+    batches = (1, 8)  # that may suit it better than many pictures at a time
 
     def __init__(self, topology: Topology, weights: Path, cache: Path, threads: int, last: int | None = None) -> None:
         import onnxruntime
@@ -42,15 +47,58 @@ class OnnxPeer:
         model = ensure_model(topology, weights, cache, last)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, pictures: Array) -> list[Array]:
+    def __call__(self, pictures: Array) -> Array:
         """Run a batch."""
-        return list(self._session.run(None, {"pictures": pictures}))
-
-    def in_batches(self, pictures: Array, batch: int) -> list[Array]:
-        """Run pictures in batches of a size; give what the last one gave."""
-        for start in range(0, len(pictures), batch):
-            result = self(pictures[start : start + batch])
+        result: Array = self._session.run(None, {"pictures": pictures})[0]
         return result
+
+
+class OpenVinoPeer:
+    """A network in OpenVINO, up to one layer, in float32 or, for information, in bfloat16.
+
+    Calling it is as calling the other peer.  Each size of a batch has a model of its own, compiled when it first comes.
+    """
+
+    batches = ()  # the larger, the faster
+
+    def __init__(
+        self, topology: Topology, weights: Path, cache: Path, threads: int, last: int | None = None,
+        precision: str = "f32",
+    ) -> None:  # fmt: skip
+        import openvino
+
+        self._core = openvino.Core()
+        self._core.set_property(
+            "CPU",
+            {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"},
+        )
+        self._model = self._core.read_model(ensure_model(topology, weights, cache, last))
+        self._requests: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, pictures: Array) -> Array:
+        """Run a batch."""
+        request = self._requests.get(pictures.shape)
+        if request is None:
+            model = self._model.clone()
+            model.reshape(list(pictures.shape))
+            request = self._requests[pictures.shape] = self._core.compile_model(model, "CPU").create_infer_request()
+        result: Array = request.infer({0: pictures})[0]
+        return result
+
+    @staticmethod
+    def has_bfloat16() -> bool:
+        """Tell whether the processor computes in bfloat16; else OpenVINO would compute in float32."""
+        import openvino
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def in_batches(peer: "Peer", pictures: Array, batch: int) -> list[Array]:
+    """Run pictures in batches of a size."""
+    return [peer(pictures[start : start + batch]) for start in range(0, len(pictures), batch)]
+
+
+Peer = OnnxPeer | OpenVinoPeer
 
 
 def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | None = None) -> Path:
@@ -69,7 +117,7 @@ def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | Non
         part.replace(copy)
     if not model.exists():
         part = model.with_suffix(".part")
-        part.write_bytes(_model(topology, weights.name, topology.last_layer if last is None else last))
+        part.write_bytes(_model(topology, weights, topology.last_layer if last is None else last))
         part.replace(model)
     return model
 
@@ -85,10 +133,12 @@ def _fingerprint(weights: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _model(topology: Topology, weight_file: str, last: int) -> bytes:
-    graph = _Graph(weight_file)
-    kernels = iter(topology.kernel_shapes)
-    pad, outputs = 0, []
+def _model(topology: Topology, weights: Path, last: int) -> bytes:
+    graph = _Graph(weights.name)
+    with weights.open("rb") as file:
+        places = find_parameters(file, topology.kernel_shapes, topology.parameter_names)
+    kernels = zip(topology.kernel_shapes, places, strict=True)
+    pad = 0
     for number, layer in enumerate(topology.layers[: last + 1]):
         match layer:
             case Normalise():
@@ -97,18 +147,18 @@ def _model(topology: Topology, weight_file: str, last: int) -> bytes:
             case Pad():
                 pad = layer.width
             case Convolve():
-                shape = next(kernels)
-                parameters = graph.mapped(f"weight{number}", shape), graph.mapped(f"bias{number}", shape[:1])
-                graph.add("Conv", *parameters, strides=[layer.stride] * 2, pads=[pad] * 4)
+                shape, (weight, bias) = next(kernels)
+                kernels_name = graph.mapped(f"weight{number}", shape, weight)
+                bias_name = graph.mapped(f"bias{number}", shape[:1], bias)
+                graph.add("Conv", kernels_name, bias_name, strides=[layer.stride] * 2, pads=[pad] * 4)
                 pad = 0
             case Rectify():
                 graph.add("Relu")
             case MaxPool():
                 graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
             case Softmax():
-                outputs.append(graph.value)
                 graph.add("Softmax", axis=1)
-    return graph.model(topology.name, [graph.value, *outputs])
+    return graph.model(topology.name)
 
 
 class _Graph:
@@ -116,7 +166,7 @@ class _Graph:
 
     def __init__(self, weight_file: str) -> None:
         self.value = "pictures"
-        self._weight_file, self._offset = weight_file, 0
+        self._weight_file = weight_file
         self._nodes: list[Any] = []
         self._tensors: list[Any] = []
 
@@ -128,31 +178,30 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, [self.value, *inputs], [value], **attributes))
         self.value = value
 
-    def constant(self, name: str, number: float) -> str:
-        """Add a number; give its name."""
+    def constant(self, name: str, number: float | tuple[float, ...]) -> str:
+        """Add a number, or one for each channel; give its name."""
         from onnx import numpy_helper
 
-        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32), name))
+        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32).reshape(-1, 1, 1), name))
         return name
 
-    def mapped(self, name: str, shape: tuple[int, ...]) -> str:
-        """Add the next tensor of the weight file; give its name."""
+    def mapped(self, name: str, shape: tuple[int, ...], offset: int) -> str:
+        """Add the tensor of the weight file that begins at a byte; give its name."""
         from onnx import TensorProto
 
         tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
         length = 4 * math.prod(shape)
-        for key, entry in (("location", self._weight_file), ("offset", self._offset), ("length", length)):
+        for key, entry in (("location", self._weight_file), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(entry))
-        self._offset += length
         self._tensors.append(tensor)
         return name
 
-    def model(self, name: str, outputs: list[str]) -> bytes:
+    def model(self, name: str) -> bytes:
         """Give the finished file."""
         from onnx import TensorProto, helper
 
         pictures = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, "h", "w"])
-        results = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
-        graph = helper.make_graph(self._nodes, name, [pictures], results, self._tensors)
+        result = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, None)
+        graph = helper.make_graph(self._nodes, name, [pictures], [result], self._tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
         return bytes(model.SerializeToString())

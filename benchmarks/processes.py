@@ -21,14 +21,14 @@ from overfeat_tools.networks.topology import Topology
 HERE = Path(__file__).resolve().parent
 _LINES = 5  # of-classify prints so many for a picture
 _LONG = (300, 3000)
-_MEMORY_GB = {"fast": 1.8, "accurate": 2.4}
+_MEMORY_GB = {"fast": 1.8, "accurate": 2.4, "vgg16": 2.5}
 
 
 def stream(bench: Bench, topology: Topology) -> Iterator[Row]:
     """Compare of-classify, as a whole process, with the bulk rate inside one."""
     side = topology.input_size
     made = inputs.pictures(BULK, side, side)
-    network = subject.open_network(topology, bench.weights(topology), bench.threads)
+    network = subject.open_network(topology, bench.weights(topology), bench.threads[-1])
     warm_up(network, made)
     first: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def start(bench: Bench, topology: Topology) -> Iterator[Row]:
         path = Path(folder) / "picture.ppm"
         path.write_bytes(inputs.ppm(inputs.pictures(1, side, side)[0]))
         ours = bench.classify(topology, "--format", "tsv")
-        theirs = [sys.executable, str(HERE / "onnx_classify.py"), str(model), str(bench.threads)]
+        theirs = [sys.executable, str(HERE / "onnx_classify.py"), str(model), str(bench.threads[-1])]
         told = [line.split(b"\t") for line in measure.run(ours, path).output.splitlines()]
         peer_told = [line.split() for line in measure.run(theirs, path).output.splitlines()]
         if [words[2] for words in told] != [words[0] for words in peer_told]:

@@ -4,18 +4,20 @@ import statistics
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import inputs
 import measure
 import subject
 from measure import Array, median_ratio
-from peers import OnnxPeer
+from peers import BFLOAT16, OnnxPeer, OpenVinoPeer, Peer
 
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import Topology
 
 # Pictures of a bulk batch.
 BULK = 32
+ONNX, OPENVINO = "ONNX Runtime", "OpenVINO"
 
 
 @dataclass(frozen=True)
@@ -46,27 +48,75 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One line of the table of comparisons: the engine, its peers and its floor, on so many threads."""
+
+    network: str
+    size: tuple[int, int, int]
+    threads: int
+    target: float
+    samples: measure.Samples
+    details: dict[str, float]
+
+    HEADING: ClassVar = [
+        "network", "pictures", "threads", "ours", "floor", "ours/floor", "ONNX Runtime", "/ours", "target", "met",
+        "OpenVINO", "/ours", "bf16",
+    ]  # fmt: skip
+
+    @property
+    def work(self) -> str:
+        """What was done."""
+        pictures, height, width = self.size
+        return f"{self.network}, {pictures} of {width}x{height}, {self.threads} threads"
+
+    def ratio(self, over: str, under: str) -> float:
+        """Compare the times of two sides."""
+        return median_ratio(self.samples[over], self.samples[under])
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.ratio(ONNX, "ours") >= self.target
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells of the table; times are milliseconds for each picture."""
+        pictures, height, width = self.size
+        each = {name: f"{1e3 * statistics.median(s) / pictures:.2f} ms" for name, s in self.samples.items()}
+        return [
+            self.network, f"{pictures} of {width}x{height}", str(self.threads), each["ours"], each["floor"],
+            f"{self.ratio('ours', 'floor'):.2f}", each[ONNX], f"{self.ratio(ONNX, 'ours'):.2f}", f">= {self.target:g}",
+            "yes" if self.met else "NO", each[OPENVINO], f"{self.ratio(OPENVINO, 'ours'):.2f}", each.get(BFLOAT16, "-"),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Bench:
     """What every measurement needs to know."""
 
     rounds: int
-    threads: int
+    threads: list[int]
     folder: str | None
     long: bool
     photographs: int
     stream: int
+    bulk: int = BULK
 
     def weights(self, topology: Topology) -> Path:
         """Give the network's weight file."""
         return inputs.weights(topology, self.folder)
 
-    def peer(self, topology: Topology, last: int | None = None) -> OnnxPeer:
-        """Open the network in ONNX Runtime."""
-        return OnnxPeer(topology, self.weights(topology), inputs.cache_folder(), self.threads, last)
+    def peers(self, topology: Topology, threads: int, last: int) -> dict[str, Peer]:
+        """Open the network in the peers."""
+        what = topology, self.weights(topology), inputs.cache_folder(), threads, last
+        found: dict[str, Peer] = {ONNX: OnnxPeer(*what), OPENVINO: OpenVinoPeer(*what)}
+        if OpenVinoPeer.has_bfloat16():
+            found[BFLOAT16] = OpenVinoPeer(*what, precision="bf16")
+        return found
 
     def classify(self, topology: Topology, *arguments: object) -> list[str]:
         """Give of-classify's command line."""
-        options = ["--net", topology.name, "-d", self.weights(topology).parent, "--threads", self.threads]
+        options = ["--net", topology.name, "-d", self.weights(topology).parent, "--threads", self.threads[-1]]
         return measure.command("classify", *options, *arguments)
 
 

@@ -1,6 +1,5 @@
 """Our side: a network in this process, warmed up until its choice of algorithms no longer changes."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.run import memory_for_packed_weights
 from overfeat_tools.convolution import Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES
 from overfeat_tools.networks.layers import Convolve, Pad
 from overfeat_tools.networks.network import Network, epilogue_of, steps
 from overfeat_tools.networks.topology import CHANNELS, Topology
@@ -62,12 +62,20 @@ def convolutions(topology: Topology, height: int, width: int) -> dict[int, Convo
     return found
 
 
-def multiply_adds(topology: Topology, height: int, width: int) -> int:
-    """Count those of the direct convolutions of one picture."""
-    shapes = topology.shapes(height, width)
-    numbers = (number for number, layer in enumerate(topology.layers) if isinstance(layer, Convolve))
-    pairs = zip(numbers, topology.kernel_shapes, strict=True)
-    return sum(math.prod(kernel) * math.prod(shapes[number][1:]) for number, kernel in pairs)
+class Needs(NamedTuple):
+    """What a batch needs: bytes to read, and operations of direct convolution, two for each multiply-add."""
+
+    read_bytes: int
+    operations: int
+
+
+def needs(topology: Topology, pictures: int, height: int, width: int, last: int) -> Needs:
+    """Count what a batch needs up to a layer: all weights once, and the map that each convolution reads."""
+    geometries = [one.geometry for number, one in convolutions(topology, height, width).items() if number <= last]
+    maps = sum(one.channels * one.height * one.width for one in geometries) * FLOAT_BYTES * pictures
+    return Needs(
+        sum(one.weight_bytes for one in geometries) + maps, 2 * pictures * sum(one.multiply_adds for one in geometries)
+    )
 
 
 def warm_up(network: Network, pictures: Array, last: int | None = None) -> WarmUp:

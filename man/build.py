@@ -30,14 +30,16 @@ class Flag:
 
     def __init__(self, declared: cli.Option, kind: object, default: object) -> None:
         self.spellings = declared.param_decls or ()
+        self.help = declared.help or ""
         self.manual = inspect.cleandoc(declared.manual)
         for name, value in (("default", default), ("min", declared.min), ("max", declared.max)):
             self.manual = self.manual.replace(f"{{{name}}}", str(value))
         literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
         self.takes_none = kind is bool
-        words = get_args(literal) if literal else (declared.metavar or "").split("|")
+        self.repeats = any(get_origin(part) is list for part in (kind, *get_args(kind)))
+        self.words = get_args(literal) if literal else (declared.metavar or "").split("|")
         # Words to be typed as they are become Cm, names of what to put there Ar.
-        macros = [("Cm" if word.islower() else "Ar", word) for word in words]
+        macros = [("Cm" if word.islower() else "Ar", word) for word in self.words]
         value = " | ".join(f"{macro} {word}" for macro, word in macros).replace("| Cm ", "| " if literal else "| Cm ")
         self.value = "" if self.takes_none else f" {value}"
 
@@ -64,10 +66,11 @@ def flags(program: str) -> tuple[list[Flag], list[Flag]]:
     hints = get_type_hints(options, include_extras=True)
     own: list[Flag] = []
     shared: list[Flag] = []
-    for field in dataclasses.fields(options):
+    depths = {field: depth for depth, kind in enumerate(options.__mro__) for field in inspect.get_annotations(kind)}
+    for field in sorted(dataclasses.fields(options), key=lambda field: depths[field.name]):
         kind, declared = get_args(hints[field.name])
         if isinstance(declared, cli.Option):
-            inherited = field.name not in options.__annotations__ or field.name == "version"
+            inherited = depths[field.name] > 0 or field.name == "version"
             (shared if inherited else own).append(Flag(declared, kind, field.default))
     return own, shared
 

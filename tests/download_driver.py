@@ -45,8 +45,7 @@ def _command() -> None:
 
 def _load() -> None:
     """Load what the command loads when it is needed."""
-    for name in ("overfeat_tools.download.installation", "rich.console", "rich.progress"):
-        importlib.import_module(name)
+    importlib.import_module("overfeat_tools.download.installation")
     out, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)  # the command closes it
     sys.argv[1:], arguments = ["--list", "-d", "/nowhere"], sys.argv[1:]

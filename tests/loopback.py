@@ -22,6 +22,7 @@ from typing import Self
 
 import numpy as np
 
+from overfeat_tools.cli import progress
 from overfeat_tools.download import fetch
 from overfeat_tools.download.folder import locked
 from overfeat_tools.download.installation import Installation
@@ -36,9 +37,10 @@ _BLOCK = 16 << 10
 
 
 def be_impatient(setattr_: Callable[[object, str, object], None] = setattr) -> None:
-    """Let of-download give up soon."""
+    """Let of-download give up soon, and show at once how far it is."""
     for name, value in {"ATTEMPTS": 4, "PROGRESS_BYTES": 1, "FIRST_WAIT_SECONDS": 0.0}.items():
         setattr_(fetch, name, value)
+    setattr_(progress, "PATIENCE_SECONDS", 0.0)
 
 
 @functools.cache

@@ -29,7 +29,7 @@ def environment(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name.lower() not in PROXIES and name not in ("PYTHONUNBUFFERED", "OVERFEAT_DATA", "OVERFEAT_URL", "NO_COLOR")
+        if name.lower() not in PROXIES and name not in ("PYTHONUNBUFFERED", "OVERFEAT_DATA", "OVERFEAT_URL")
     }
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
 

@@ -95,6 +95,9 @@ def main(lanes: int, registers: int, cache: str) -> None:
     sys.stdout.write(f"done: {count}\n")
 
 
+@pytest.mark.parametrize(
+    "compiler", ["avx512", "avx2", pytest.param("128 bits", marks=pytest.mark.long)], indirect=True
+)
 def test_nothing_beyond_arrays_is_touched(compiler: Compiler) -> None:
     """Neither read nor written: a process of its own would die of it."""
     assert compiler.cache is not None

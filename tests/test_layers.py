@@ -13,7 +13,7 @@ from tests import reference
 
 Array = npt.NDArray[np.float32]
 
-LAYERS = [Normalise(118.380948, 61.896913), Pad(1), Softmax()]
+LAYERS = [Normalise(118.380948, 61.896913), Normalise(tuple(range(9)), tuple(range(1, 10))), Pad(1), Softmax()]
 BACKEND = CpuBackend(2)
 
 
@@ -36,6 +36,24 @@ def test_rectify() -> None:
     rectify(x, Rectify().threshold)
     assert x.tolist() == [0, 0, 0, 0, 0, np.float32(1.1e-6), np.float32(1e-5), 2, np.inf, 0, 0]
     assert not np.signbit(x).any()
+
+
+def test_rectify_above_zero() -> None:
+    """As later networks do."""
+    x = np.array([-1.0, -0.0, 0.0, 1e-40, 1e-7, 2.0, np.nan], np.float32)
+    rectify(x, 0.0)
+    assert x.tolist() == [0, 0, 0, np.float32(1e-40), np.float32(1e-7), 2, 0]
+    assert not np.signbit(x).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_normalise_by_channel(dtype: type) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (3, 37, 21, 3)).astype(dtype)
+    mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    for same in orders(x):
+        y = Normalise(mean, deviation)(same, BACKEND)
+        for channel, numbers in enumerate(zip(mean, deviation, strict=True)):
+            assert reference.distance(y[..., channel], reference.normalise(x[..., channel], *numbers)) < 5e-7
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -112,7 +112,7 @@ def test_steps_cover_every_layer_once(topology: Topology) -> None:
 
 def test_classes() -> None:
     """One thousand, each WordNet id once; two of them are called crane."""
-    classes = read_classes("classes.tsv")
+    classes = read_classes(FAST)
     assert [item.index for item in classes] == list(range(1000))
     assert len({item.wnid for item in classes}) == 1000
     assert all(re.fullmatch(r"n\d{8}", item.wnid) for item in classes)
@@ -214,7 +214,15 @@ def test_every_layer_is_the_originals(network: Network) -> None:
                 assert reference.distance(fused, ours) <= factor * tolerance, f"layer {number}"
 
 
+# A method that is named takes the same algorithms for every batch, so every day it is enough to try the others.
+BATCH_RUNS = [
+    pytest.param(run, id="-".join(run), marks=marks(run) or ([pytest.mark.long] if run[1] in ("gemm", "fft") else []))
+    for run in RUNS
+]
+
+
 @pytest.mark.full_size
+@pytest.mark.parametrize("network", BATCH_RUNS, indirect=True)
 def test_batches_equal_single_pictures(network: Network) -> None:
     """A picture's result does not depend on its neighbours in the batch, nor on their number.
 
@@ -252,7 +260,7 @@ def test_top_classes_and_features_as_printed(network: Network) -> None:
     name = f"{topology.name}-{topology.input_size}x{topology.input_size}"
     picture = recorded_picture(name)[None]
 
-    ranking = rank(network.run(picture)[0, 0, 0], read_classes(topology.class_file), 5)
+    ranking = rank(network.run(picture)[0, 0, 0], read_classes(topology), 5)
     lines = (REFERENCE_DATA / f"{name}.top5.txt").read_text("utf-8").splitlines()
     assert [item.name for item, _ in ranking] == [line.rpartition(" ")[0] for line in lines]
     printed = [float(line.rpartition(" ")[2]) for line in lines]

@@ -3,6 +3,7 @@
 import ctypes
 import ctypes.util
 import json
+import math
 import os
 import re
 from io import BytesIO
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.networks.classes import Class
-from overfeat_tools.results.maps import map_npy, map_text
-from overfeat_tools.results.ranking import picture_json, rank, ranking_json, ranking_text, ranking_tsv
+from overfeat_tools.results import maps, ranking
+from overfeat_tools.results.maps import map_json, map_npy, map_text, map_tsv
+from overfeat_tools.results.ranking import rank, ranking_json, ranking_text, ranking_tsv
+from overfeat_tools.results.records import json_record
 from overfeat_tools.results.table import table
 
 CLASSES = [Class(0, "n00000001", "crane"), Class(1, "n00000002", "tabby, tabby cat"), Class(2, "n00000003", "crane")]
@@ -66,6 +69,54 @@ def test_npy_of_fortran_order() -> None:
     np.testing.assert_array_equal(np.load(BytesIO(b"".join(map_npy(x)))), x)
 
 
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.binary(min_size=1).map(os.fsdecode))
+def test_map_tsv_is_six_fields_a_line(values: list[float], file: str) -> None:
+    """As many as the heading has, for a picture that failed, too."""
+    lines = [b"".join(map_tsv(np.array(values, np.float32).reshape(1, -1, 1), 7, file)), maps.failure_tsv(7, file)]
+    told = [b"1", b"%d" % len(values), b"1", b" ".join(map(printf, values))]
+    for line, expected in zip(lines, [told, [b""] * 4], strict=True):
+        assert line.count(b"\n") == 1
+        fields = line.removesuffix(b"\n").split(b"\t")
+        assert (len(fields), fields[0], fields[2:]) == (maps.TSV_HEADING.count(b"\t") + 1, b"7", expected)
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=20), st.text())
+def test_map_json_gives_the_numbers_back(values: list[float], file: str) -> None:
+    """All of them bit for bit; what is not finite is null."""
+    text = b"".join(map_json(np.array(values, np.float32).reshape(-1, 1, 1), 7, file, warning="]nan"))
+    assert text.count(b"\n") == 1
+    record = json.loads(text, parse_constant=lambda name: name)
+    assert record.pop("values") == [
+        float(f"{value:.9g}") if math.isfinite(value) else None for value in values
+    ]
+    assert record == {"picture": 7, "file": file, "warning": "]nan", "shape": [len(values), 1, 1]}
+    finite = [value for value in values if math.isfinite(value)]
+    assert [np.float32(f"{value:.9g}") for value in finite] == finite
+
+
+def test_long_maps_in_pieces() -> None:
+    x = np.random.default_rng(0).standard_normal((7, 50, 101), np.float32)
+    *_, last = b"".join(map_tsv(x, 1, None)).split(b"\t")
+    assert last == b" ".join(b"%g" % value for value in x.ravel().tolist()) + b"\n"
+    found = np.array(json.loads(b"".join(map_json(x, 1, None)))["values"], np.float32)
+    np.testing.assert_array_equal(found.reshape(x.shape), x)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.integers(0, 2))
+def test_threshold_keeps_what_is_printed_as_large(values: list[float], which: int) -> None:
+    """A probability passes the threshold that its shortest decimal names."""
+    least = float(str(np.float32(values[which])))
+    kept = [item.index for item, _ in rank(np.array(values, np.float32), CLASSES, 3, least)]
+    assert sorted(kept) == [index for index, value in enumerate(values) if value >= values[which]]
+
+
+def test_no_classes_left() -> None:
+    assert ranking_text([]) == b""
+    assert ranking_tsv([], 3, "a") == b"3\ta\t\t\t\t\n" == ranking.failure_tsv(3, "a")
+    assert ranking.TSV_HEADING.count(b"\t") == ranking_tsv([], 3, "a").count(b"\t")
+    assert json.loads(ranking_json([], 3, "a"))["classes"] == []
+
+
 @given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5]), min_size=3, max_size=3), st.integers(1, 5))
 def test_rank(values: list[float], count: int) -> None:
     """Best first; equals in the order of the classes; never more than there are."""
@@ -98,7 +149,7 @@ def test_tsv_is_six_fields_a_line(file: str, number: int) -> None:
 @given(st.floats(0, 1, width=32), st.text(), st.text())
 def test_json_lines(probability: float, file: str, message: str) -> None:
     """One object a line; a probability reads back as the float32 that it was."""
-    for record in (ranking_json([(CLASSES[1], probability)], 3, file), picture_json(3, file, error=message)):
+    for record in (ranking_json([(CLASSES[1], probability)], 3, file), json_record(3, file, error=message)):
         assert record.endswith(b"\n")
         assert record.count(b"\n") == 1
         parsed = json.loads(record)

@@ -19,6 +19,7 @@ from tests.processes import (
     COMMANDS,
     PATIENCE_SECONDS,
     ROOT,
+    SAMPLES,
     STAR,
     Result,
     argv,
@@ -71,7 +72,17 @@ def test_help_and_version(command: str) -> None:
         ("classify", ["--method", "magic"]),
         ("classify", ["-d", ""]),
         *[("classify", ["--net", "tiny", "--size", size]) for size in ("230", "263", "big", "", "9" * 5000)],
-        ("features", ["--format", "json"]),
+        *[("classify", ["--threshold", number]) for number in ("-0.1", "1.1", "nan", "half")],
+        ("classify", ["--header"]),
+        ("classify", ["--self-test", STAR]),
+        ("classify", ["--self-test", "--truth", STAR]),
+        ("classify", ["--truth", "/nonexistent", STAR]),
+        ("features", ["--format", "xml"]),
+        ("features", ["--header", "--format", "json"]),
+        *[("features", ["--size", size]) for size in ("230", "11586", "big", "", "9" * 5000)],
+        ("layer", ["-L", "1", "--size", "10"]),
+        ("layer", ["--list", "--format", "json"]),
+        ("layer", ["--list", "--header"]),
         ("layer", []),
         ("layer", ["-L", "23"]),
         ("layer", ["-L", "-1"]),
@@ -224,6 +235,59 @@ def test_broken_stream(tail: bytes) -> None:
     result.one_line(3, "of-classify: picture 3: byte ")
 
 
+def test_maps_fitted_and_named() -> None:
+    """A line for every picture, whatever became of it; the same numbers in each format; `--size` as in of-classify."""
+    files = [STAR, "/none", SAMPLES / "maze.png"]
+    fitted = ["layer", "-L", "22", "--net", "tiny", "--size", "262"]
+    table = run(*fitted, "--format", "tsv", "--header", *files)
+    table.one_line(3, "/none")
+    heading, *lines = [line.split("\t") for line in table.out.decode().splitlines()]
+    assert heading == ["picture", "file", "channels", "rows", "columns", "values"]
+    assert lines[1] == ["2", "/none", "", "", "", ""]
+    assert [line[:5] for line in lines[::2]] == [["1", STAR, "26", "1", "1"], ["3", str(files[2]), "26", "1", "1"]]
+    records = [json.loads(line) for line in run(*fitted, "--format", "json", *files).out.splitlines()]
+    assert records[1] == {"picture": 2, "file": "/none", "error": "no such file or directory"}
+    shown = classify("-n", "26", "--size", "262", "--format", "json", *files)
+    for line, record, classes in zip(lines, records, map(json.loads, shown.out.splitlines()), strict=True):
+        if "error" not in record:
+            assert [f"{value:g}" for value in record["values"]] == line[5].split(" ")
+            for item in classes["classes"]:
+                assert record["values"][item["index"]] == pytest.approx(item["probability"], rel=1e-5)
+    assert run(*fitted, *files).out.decode().split("\n")[1:4:2] == [f"{lines[0][5]} ", f"{lines[2][5]} "]
+
+
+@pytest.mark.parametrize(
+    ("size", "picture", "shape"),
+    [
+        ([], (300, 263), b"96 3 2"),
+        (["--size", "input"], (300, 500), b"96 1 1"),
+        (["--size", "300"], (40, 50), b"96 3 3"),
+        (["--size", "none"], (300, 263), b"96 2 2"),
+        (["--size", "none"], (230, 300), b""),
+        ([], (230, 300), b""),
+    ],
+)
+def test_size_of_maps(size: list[str], picture: tuple[int, int], shape: bytes) -> None:
+    result = run("features", "--net", "tiny", *size, data=ppm(*picture))
+    assert result.out.partition(b"\n")[0] == shape
+    assert result.err == ("" if shape else "of-features: picture 1: 300x230 is smaller than 231x231\n")
+
+
+def test_heading_of_nothing() -> None:
+    """A table without rows is still a table."""
+    assert classify("--format", "tsv", "--header").out == b"picture\tfile\tindex\twnid\tname\tprobability\n"
+    assert run("features", "--net", "tiny", "--format", "tsv", "--header").out.count(b"\n") == 1
+    listed = [run("layer", "--list", "--format", "tsv", *more).out.splitlines() for more in ([], ["--header"])]
+    assert listed[1][1:] == listed[0]
+    assert {line.count(b"\t") for line in listed[1]} == {6}
+
+
+def test_self_test() -> None:
+    result = classify("--self-test")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.endswith(b"\nthe weights of tiny are plausible\n")
+
+
 def test_empty_stream() -> None:
     for data in (b"", b"\n\n\0"):
         result = classify(data=data)
@@ -252,8 +316,10 @@ def test_files(tmp_path: Path) -> None:
     assert "is a directory" in result.err
     assert "no such file" in result.err
     rows = [line.split(b"\t") for line in result.out.splitlines()]
-    assert [len(row) for row in rows] == [6] * (len(paths) + 2)
-    assert [int(row[0]) for row in rows] == [*range(1, len(paths) + 1), len(paths) + 4, len(paths) + 5]
+    assert [len(row) for row in rows] == [6] * (len(paths) + 5)
+    assert [int(row[0]) for row in rows] == list(range(1, len(paths) + 6))
+    assert all(row[2:] == [b""] * 4 for row in rows[-5:-2])
+    del rows[-5:-2]
     assert rows[-2][1] == b"-"
     back = [row[1].replace(b"\\n", b"\n").replace(b"\\t", b"\t").replace(b"\\\\", b"\\") for row in rows]
     assert back == [*paths, b"-", paths[0]]

@@ -38,7 +38,9 @@ class Loop:
             result = pictures.astype(np.float32)
             return lambda: result
 
-        network = SimpleNamespace(topology=TINY, begin=begin, backend=CpuBackend(1), needed_bytes=needed_bytes)
+        network = SimpleNamespace(
+            topology=TINY, begin=begin, backend=CpuBackend(1), needed_bytes=needed_bytes, usual_batch=lambda: 64
+        )
         self.run = Run(
             "test", NetworkOptions(**options), network, 0, lambda pixels: pixels,  # type: ignore[arg-type]
             lambda one, values: self.answers.append((one.number, float(values.flat[0]))),

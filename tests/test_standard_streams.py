@@ -235,3 +235,29 @@ def test_names_are_utf_8_in_every_locale(latin_1: dict[str, str], tmp_path: Path
     listed = ("download", "--list", "-d", os.fsencode(tmp_path / name))
     assert run(*listed, **latin_1).out == run(*listed).out
     assert name.encode() in run(*listed, **latin_1).out
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_records_of_several_processes_stay_whole(
+    kind: str, slow_pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    """As with `xargs -P`: long lines and short ones, also where a pipe or file takes only a part at a time."""
+    command = ["layer", "--net", "tiny", "-L", "3", "--threads", "1", "--format", "tsv", *[STAR, "/none"] * 4]
+    read, write = slow_pipe
+    target = write if kind == "pipe" else os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT, 0o600)
+    processes = [
+        subprocess.Popen(
+            argv(*command), stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    os.close(write)
+    out = drained(read)
+    for process in processes:
+        assert process.wait(PATIENCE_SECONDS) == 3
+    if kind == "file":
+        os.close(target)
+        out = (tmp_path / "out").read_bytes()
+    expected = run(*command).out.splitlines()
+    assert sorted(out.splitlines()) == sorted(expected * len(processes))

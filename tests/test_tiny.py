@@ -21,7 +21,7 @@ Pictures = npt.NDArray[np.uint8]
 SAMPLES = Path(__file__).parent.parent / "samples"
 FIRST_SEED = 20_000_000  # of the test pictures; see training/README.md
 PER_CLASS = 10
-CLASSES = [item.name for item in read_classes(TINY.class_file)]
+CLASSES = [item.name for item in read_classes(TINY)]
 
 
 def classify(pictures: bytes, *files: str) -> list[str]:

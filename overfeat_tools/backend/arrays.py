@@ -62,6 +62,10 @@ class Backend(Protocol):
     def threads(self) -> int:
         """Threads that compute."""
 
+    @property
+    def parallel(self) -> int:
+        """Threads that can run at the same time."""
+
     def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
         """Call `work` with each of the items; the calls must not depend on each other."""
 

@@ -26,6 +26,9 @@ from overfeat_tools.backend.threads import ThreadPool
 
 _PLANS_KEPT = 64
 
+# Chunks of work for each thread: enough that none waits long for the last one.
+_CHUNKS = 4
+
 # FFTW's planner is one global thing: two threads must not plan at once.
 _PLANNER = threading.Lock()
 
@@ -49,7 +52,8 @@ class CpuBackend:
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
         self.xp = np
-        self._pool = ThreadPool(threads or machine.processors())
+        self._processors = machine.processors()
+        self._pool = ThreadPool(threads or self._processors)
         self.cache_bytes = machine.cache_bytes() // 2
         self._workspaces: dict[str, Array] = {}
         self._of_thread = _OfThread()
@@ -57,6 +61,7 @@ class CpuBackend:
         # called back in Python.  A thread that is importing a library has Python's lock, and waits for the loader's.
         self._blas = ThreadpoolController()
         self._blas_is_held = False
+        self._computing: contextlib.ExitStack | None = None
         self.compiler: Compiler | None = open_compiler() if compiling else None
         self._executor: Executor | None = None
         self._recording: Recording | None = None
@@ -71,9 +76,17 @@ class CpuBackend:
         """Threads to compute with."""
         return self._pool.count
 
+    @property
+    def parallel(self) -> int:
+        """Threads that can run at the same time: work is cut for so many."""
+        return min(self.threads, self._processors)
+
     def parallel_for(self, work: Callable[[Item], object], items: Sequence[Item]) -> None:
         """Call `work` with each of the items, on all threads; the calls must not depend on each other."""
+        assert self._recording is None, "done now, it would be missing from the program"  # noqa: S101
         with self.computing():
+            if not self._blas_is_held and self._computing:
+                self._computing.enter_context(self._holding_blas())
             self._pool.run(work, items)
 
     def launch(self, pieces: Sequence[Piece], scratch_bytes: int = 0) -> None:
@@ -103,12 +116,12 @@ class CpuBackend:
     def _execute(self, program: Program) -> Array:
         if self._executor is None:
             assert self.compiler is not None  # noqa: S101 -- it has compiled what is to be called
-            self._executor = Executor(self.compiler, self.threads, machine.processors())
+            self._executor = Executor(self.compiler, self.threads, self._processors)
         return self._executor.run(program)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices: a few a thread, none shorter than `least`."""
-        count = max(1, min(2 * self.threads if self.threads > 1 else 1, length // max(least, 1)))
+        count = max(1, min(_CHUNKS * self.parallel if self.parallel > 1 else 1, length // max(least, 1)))
         edges = [length * i // count for i in range(count + 1)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
@@ -154,20 +167,29 @@ class CpuBackend:
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """Hold BLAS to one thread inside: `parallel_for` is what uses the others.
+        """Have the workspaces and threads for what is computed inside; may be nested.
 
-        May be nested; holding it around a whole batch saves setting it for every step.
+        From the first `parallel_for` on, BLAS is held to one thread: setting that takes longer than many a step.
         """
         with self._turn:
-            if self._blas_is_held:
+            if self._computing:
                 yield
                 return
-            self._blas_is_held = True
+            self._computing = contextlib.ExitStack()
             try:
-                with self._blas.limit(limits=1, user_api="blas"):
+                with self._computing:
                     yield
             finally:
-                self._blas_is_held = False
+                self._computing = None
+
+    @contextlib.contextmanager
+    def _holding_blas(self) -> Iterator[None]:
+        self._blas_is_held = True
+        try:
+            with self._blas.limit(limits=1, user_api="blas"):
+                yield
+        finally:
+            self._blas_is_held = False
 
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""

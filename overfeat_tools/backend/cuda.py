@@ -61,7 +61,7 @@ class CudaBackend:
     """cupy on the current device."""
 
     name = "cuda"
-    threads = 1
+    threads = parallel = 1
     ahead = 1
     compiler: Compiler | None = None
 

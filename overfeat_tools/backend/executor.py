@@ -13,6 +13,7 @@ import numpy as np
 from overfeat_tools.backend.arrays import Array
 from overfeat_tools.backend.calls import Compiled, address
 from overfeat_tools.backend.compiler import Compiler
+from overfeat_tools.backend.machine import threads_with_room
 from overfeat_tools.backend.program import Program
 
 _SOURCE = Path(__file__).with_name("executor.ll")
@@ -84,7 +85,7 @@ class Executor:
         share = (-(-size_bytes // _LINE_BYTES) + 1) * _LINE_BYTES
         if share > self._state[_SHARE]:
             self._scratch = np.empty(0, np.uint8)  # given back before more is asked for
-            self._scratch = np.empty(share * self._count + _LINE_BYTES, np.uint8)
+            self._scratch = np.empty(share * self.threads + _LINE_BYTES, np.uint8)
             self._state[_SHARE] = share
             self._state[_SCRATCH] = -(-address(self._scratch) // _LINE_BYTES) * _LINE_BYTES
 
@@ -99,7 +100,7 @@ class Executor:
             initialise(ctypes.c_void_p(address(self._state) + 8 * first_word), None)
         self._scratch = np.empty(0, np.uint8)
         threads: list[threading.Thread] = []
-        for number in range(1, self._count):
+        for number in range(1, threads_with_room(self._count)):
             thread = threading.Thread(target=self._work, args=(self._state, number), daemon=True, name="overfeat")
             try:
                 thread.start()

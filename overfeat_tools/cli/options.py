@@ -50,27 +50,12 @@ Folder = Annotated[
 ]
 
 
-MapFormat = Annotated[
-    Literal["text", "npy"],
-    Option(
-        "--format",
-        help="What to print.",
-        manual="""
-        The format of the output; see
-        .Sx OUTPUT .
-        The default is
-        .Cm {default} .
-        """,
-    ),
-]
-
-
 @dataclass(eq=False, repr=False)
 class NetworkOptions(InputOptions):
     """Which network to run, and how: the options of every command that runs one."""
 
     net: Annotated[
-        Literal["tiny", "fast", "accurate"] | None,
+        Literal["tiny", "fast", "accurate", "vgg11", "vgg16", "vgg19"] | None,
         Option(
             "--net",
             help="Network to run. [default: fast]",
@@ -81,6 +66,15 @@ class NetworkOptions(InputOptions):
             .Cm tiny
             comes with the program and needs no weight file.
             It is a demonstration that recognises 26 classes of drawn patterns and knows nothing about photographs.
+            .Cm vgg11 ,
+            .Cm vgg16
+            and
+            .Cm vgg19
+            came a year after OverFeat; they classify better and take several times as long.
+            See
+            .Sx THE NETWORKS
+            in
+            .Xr overfeat_tools 7 .
             """,
         ),
     ] = None
@@ -131,20 +125,20 @@ class NetworkOptions(InputOptions):
         ),
     ] = None  # fmt: skip
     batch: Annotated[
-        int,
+        int | None,
         Option(
             "--batch", metavar="N", min=1, max=4096,
-            help="Compute at most N pictures at a time.",
+            help="Compute at most N pictures at a time. [default: 64, 16 with VGG's large maps]",
             manual="""
             Compute at most
             .Ar N
             pictures at a time, from {min} to {max}.
-            The default is {default}.
+            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
             Large batches are faster and need more memory.
             This is only a limit: no picture ever waits for others to arrive.
             """,
         ),
-    ] = 64  # fmt: skip
+    ] = None  # fmt: skip
     method: Annotated[
         Literal["auto", "gemm", "fft", "cook-toom"],
         Option(
@@ -171,6 +165,23 @@ class NetworkOptions(InputOptions):
             """,
         ),
     ] = "auto"
+    reproducible: Annotated[
+        bool,
+        Option(
+            "--reproducible",
+            help="Give equal bytes for equal pixels, whatever the batch and the threads.",
+            manual="""
+            Give the same bytes for the same pixels, whatever the batch, the place in it, the number of threads and the
+            run, as far as the version of the programs and the processor's vectors are the same.
+            The fastest method for a few pictures is not the fastest for many, so this costs time where pictures come
+            one by one; see
+            .Sx NUMBERS
+            in
+            .Xr overfeat_tools 7 .
+            Where it can't be had, on a graphics card or a processor that nothing is compiled for, it is refused.
+            """,
+        ),
+    ] = False
     strict: Annotated[
         bool,
         Option(

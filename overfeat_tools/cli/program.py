@@ -120,6 +120,8 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         failure = error
     else:
         return status
+    finally:
+        show("")  # which erases a progress line
     say(name, str(failure))
     return failure.exit_status
 

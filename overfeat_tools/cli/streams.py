@@ -1,10 +1,13 @@
 """The standard streams: results go to one and messages to another, and the third may have pictures."""
 
 import contextlib
+import fcntl
+import itertools
 import os
 import select
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from overfeat_tools.errors import OverfeatError, UsageError
 
@@ -14,10 +17,17 @@ class NothingToDoError(UsageError):
 
 
 def write(data: bytes | memoryview) -> None:
-    """Write bytes to standard output: all of them, or the failure is told.
+    """Write bytes to standard output; see `write_pieces`."""
+    write_pieces([data])
+
+
+def write_pieces(pieces: Iterable[bytes | memoryview]) -> None:
+    """Write the pieces of one record to standard output: all of them, or the failure is told.
 
     Python's own stdout won't do.  Where it is unbuffered (`PYTHONUNBUFFERED`) its `write` may write only a part, when a
     disk fills up, a pipe does not wait or a signal stops the process, and says so in a number that nobody looks at.
+
+    Several of these programs may write to one pipe or file (`xargs -P`), and what is written here stays together.
 
     Raises
     ------
@@ -28,8 +38,34 @@ def write(data: bytes | memoryview) -> None:
     """
     if sys.stdout is None:
         raise OverfeatError("standard output is closed")
-    with _failures_told():
-        _write_all(1, data)
+    with _failures_told(), _turn(1) as alone:
+        rest = iter(pieces)
+        while group := list(itertools.islice(rest, 1 if alone else _GATHERED)):
+            _write_all(1, *group)
+
+
+# Pieces written at once where nothing else keeps them together: a writev takes up to 1024.
+_GATHERED = 64
+
+
+@contextlib.contextmanager
+def _turn(descriptor: int) -> Iterator[bool]:
+    """Take turns with the other programs that write to a pipe; tell whether it could be done.
+
+    A pipe keeps only 4096 bytes together.  What is given to a file in one go, it keeps together itself, and a lock on a
+    file may cost a message to a server.
+    """
+    try:
+        locked = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        if locked:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    except OSError:  # not every system locks pipes
+        locked = False
+    try:
+        yield locked
+    finally:
+        if locked:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
 
 
 def check_output() -> None:
@@ -52,13 +88,18 @@ def _failures_told() -> Iterator[None]:
         raise OverfeatError(f"standard output: {(error.strerror or str(error)).lower()}") from error
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    rest = memoryview(data)
+def _write_all(descriptor: int, *pieces: bytes | memoryview) -> None:
+    rest = [memoryview(piece) for piece in pieces if piece]
     while rest:
         try:
-            rest = rest[os.write(descriptor, rest) :]
+            written = os.writev(descriptor, rest)
         except BlockingIOError:
             select.select([], [descriptor], [])
+            continue
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
 
 
 def take_stderr() -> None:
@@ -80,11 +121,20 @@ def say(program: str, message: str) -> None:
     show(f"{program}: {text}\n")
 
 
-def show(text: str) -> None:
-    """Print text on standard error, where it can be printed."""
+def show(text: str, *, transient: bool = False) -> None:
+    """Print text on standard error, where it can be printed; a transient line is erased before the next text."""
     if sys.stderr is not None:
+        whole = ("\r\x1b[K" if _Shown.transient else "") + text
+        _Shown.transient |= transient  # whatever happens while it is written
         with contextlib.suppress(OSError):
-            _write_all(sys.stderr.fileno(), text.encode("utf-8", "backslashreplace"))
+            _write_all(sys.stderr.fileno(), whole.encode("utf-8", "backslashreplace"))
+        _Shown.transient = transient
+
+
+class _Shown:
+    """Whether the last line on standard error is a transient one."""
+
+    transient = False
 
 
 def file_text(name: str) -> str:

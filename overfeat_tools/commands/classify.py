@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 from overfeat_tools import cli
-from overfeat_tools.errors import ImageError
+from overfeat_tools.errors import UsageError
 
 
 @dataclass(eq=False, repr=False)
@@ -29,6 +29,27 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = 5  # fmt: skip
+    threshold: Annotated[
+        float,
+        cli.Option(
+            "--threshold", metavar="P", min=0, max=1,
+            help="Leave out classes less probable than P.",
+            manual="""
+            Leave out the classes whose probability is less than
+            .Ar P ,
+            a number from {min} to {max}.
+            The default is {default}.
+            Where no class is left, a picture has no line in
+            .Cm text ,
+            a line with empty columns in
+            .Cm tsv ,
+            and an empty array of
+            .Cm classes
+            in
+            .Cm json .
+            """,
+        ),
+    ] = 0  # fmt: skip
     form: Annotated[
         Literal["text", "tsv", "json"],
         cli.Option(
@@ -42,24 +63,28 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = "text"
+    header: cli.Header = False
     size: Annotated[
         str | None,
         cli.Option(
-            "--size", metavar="S|none",
-            help="Scale the shorter side to S, then cut the centre square; none: only cut. "
-            "[default: the network's input]",
+            "--size", metavar="S|input|none",
+            help="Scale the shorter side to S, or to the network's input, then cut the centre square; none: only cut. "
+            "[default: input]",
             manual="""
             Scale the shorter side of each picture to
             .Ar S
             pixels, then cut out the square in the middle.
-            The default is the network's input size.
+            The default,
+            .Cm input ,
+            is the network's input size.
             .Ar S
             must give a single answer: it may be 231 to 262 for
             .Cm tiny
             and
             .Cm fast ,
-            and 221 to 256 for
-            .Cm accurate .
+            221 to 256 for
+            .Cm accurate ,
+            and 224 to 255 for the VGG networks.
             A size above the network's input enlarges the picture a little; what then lies outside the network's input,
             on the right and at the bottom, is mostly ignored.
             .Pp
@@ -71,19 +96,44 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = None  # fmt: skip
-    exact: Annotated[
+    exact: cli.ExactDecode = False
+    truth: Annotated[
+        str | None,
+        cli.Option(
+            "--truth", metavar="FILE",
+            help="Compare with the right classes in this file; print how many are right.",
+            manual="""
+            Read the right classes of files from
+            .Ar FILE ,
+            and print how often the most probable class is right, and how often one of the first five is; see
+            .Sx Accuracy .
+            """,
+        ),
+    ] = None  # fmt: skip
+    self_test: Annotated[
         bool,
         cli.Option(
-            "--exact-decode",
-            help="Decode large JPEG files whole, not at a reduced size.",
+            "--self-test",
+            help="Check whether the weights are plausible instead.",
             manual="""
-            Decode JPEG files at full size.
-            By default, a file whose shorter side is at least four times the size it will be scaled to is decoded at a
-            half, a quarter or an eighth of its size, but never at less than twice the size it will be scaled to.
-            This takes a fraction of the time, and usually changes probabilities by a few thousandths.
+            Read no pictures, but check whether the weights can be those of the network; see
+            .Sx Self-test .
             """,
         ),
     ] = False
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises
+        ------
+        UsageError
+            They do.
+        """
+        if self.header and self.form != "tsv":
+            raise UsageError("--header goes with --format tsv")
+        if self.self_test and (self.files or self.truth is not None):
+            raise UsageError("--self-test draws its own pictures: it goes with neither files nor --truth")
 
 
 def classify(options: Options) -> int:
@@ -92,37 +142,34 @@ def classify(options: Options) -> int:
     Pictures are files, archives of them, or a stream on standard input. Each is scaled so that its shorter
     side fits the network, and the centre square is cut.
     """
+    options.check()
+    if options.self_test:
+        from overfeat_tools.commands.self_test import self_test
+
+        return self_test(options)
     files = cli.input_files(options)
 
-    from overfeat_tools.backend import FloatArray
     from overfeat_tools.commands import preparation, run
+    from overfeat_tools.commands.class_printers import Judge, Printer
     from overfeat_tools.networks.classes import read_classes
-    from overfeat_tools.pictures import Item
-    from overfeat_tools.results import ranking
+    from overfeat_tools.networks.topology import TOPOLOGIES
 
-    network = run.open_network(options)
-    topology = network.topology
-    classes = read_classes(topology.class_file)
-    side = preparation.chosen_side(topology, options.size)
+    topology = TOPOLOGIES[options.name]
+    classes = read_classes(topology)
+    side = preparation.side_of_one_answer(topology, options.size)
     prepare = partial(preparation.to_one_answer, topology=topology, side=side)
-
-    def answer(item: Item, values: FloatArray) -> None:
-        best = ranking.rank(values[0, 0], classes, options.count)
-        match options.form:
-            case "text":
-                cli.write(ranking.ranking_text(best))
-            case "tsv":
-                cli.write(ranking.ranking_tsv(best, item.number, item.file))
-            case "json":
-                cli.write(ranking.ranking_json(best, item.number, item.file, **item.told))
-
-    def fail(item: Item, error: ImageError) -> None:
-        if options.form == "json":
-            cli.write(ranking.picture_json(item.number, item.file, **item.told, error=str(error)))
-
+    kind = Printer if options.truth is None else Judge
+    printer = kind(options, classes)
+    network = run.open_network(options)
     decode_side = None if options.exact else side
-    this = run.Run("of-classify", options, network, topology.last_layer, prepare, answer, fail, decode_side)
-    return this.carry_out(files)
+    printer.begin()
+    this = run.Run(
+        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side
+    )
+    status = this.carry_out(files)
+    if not (options.strict and this.failed):
+        printer.end()
+    return status
 
 
 main = cli.program("of-classify", classify, Options)

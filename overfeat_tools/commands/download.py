@@ -2,7 +2,6 @@
 
 import functools
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     from overfeat_tools.download.sources import WeightFile
 
 PROGRAM = "of-download"
-LICENCE = (
-    "the weights are Copyright 2013 New York University, all rights reserved: free of charge for your internal "
-    "research and evaluation only; not to be passed on or modified; without any warranty. "
-    "By downloading them you accept their licence, https://github.com/sermanet/OverFeat/blob/master/LICENSE"
-)
 
 
 @dataclass(eq=False, repr=False)
@@ -28,7 +22,7 @@ class Options:
 
     networks: Annotated[
         list[str] | None,
-        cli.Argument("NET", help="fast, accurate, or both. [default: both]"),
+        cli.Argument("NET", help="fast, accurate, vgg11, vgg16, vgg19. [default: fast and accurate]"),
     ] = None
     source: Annotated[
         str | None,
@@ -45,13 +39,10 @@ class Options:
             .Pa data/default
             below it, where the original program kept them.
             .Ar URL
-            (http or https) is the address of such a file; if it ends with a slash, of a folder with
-            .Pa net_weight_0
-            and
-            .Pa net_weight_1 .
-            It must have the weights of both networks, unless
-            .Ar NET
-            names one.
+            (http or https) is the address of such a file; if it ends with a slash, of a folder with the weight files,
+            under the names of
+            .Sx FILES .
+            It must have the weights of all the networks asked for.
             """,
         ),
     ] = None  # fmt: skip
@@ -156,19 +147,21 @@ def download(options: Options) -> int:
 def _get(options: Options, place: Path, files: "list[WeightFile]") -> int:
     from overfeat_tools.download import folder, installation, manifest, progress, sources
 
-    bars = sys.stderr is not None and sys.stderr.isatty()
-    report = progress.Reporter(lambda _: None) if options.quiet else progress.Reporter(_say, bars)
-    chosen = sources.chosen_sources(options.source)
+    report = progress.Reporter(lambda _: None) if options.quiet else progress.Reporter(_say, shows_progress=True)
+    named = sources.chosen_source(options.source)
+    asked = [file for file in files if options.networks or file.publication is sources.OVERFEAT]
     try:
         with folder.locked(place, report.log) as unfinished:
             records = manifest.read_manifest(place)
             run = installation.Installation(place, unfinished, records, options.pins, report)
-            if wanted := run.missing(files):
+            wanted = run.missing(asked)
+            for publication in dict.fromkeys(file.publication for file in wanted):
+                chosen = (named,) if named else publication.sources
                 if any(each.is_url for each in chosen):
-                    _say(LICENCE)
-                    if not (options.yes or cli.agreed("Download the weights?")):
+                    _say(publication.licence)
+                    if publication.must_accept and not (options.yes or cli.agreed("Download the weights?")):
                         raise OverfeatError("nothing is downloaded")
-                run.obtain(chosen, wanted)
+                run.obtain(chosen, [file for file in wanted if file.publication == publication])
     except KeyboardInterrupt:
         report.log("stopped; run this again to resume")
         raise
@@ -202,7 +195,7 @@ def _verify(options: Options, place: Path, files: "list[WeightFile]") -> int:
 def _list(_: Options, place: Path, files: "list[WeightFile]") -> int:
     """Print what is installed, and where weights can be had."""
     from overfeat_tools.download.manifest import read_manifest
-    from overfeat_tools.download.sources import chosen_sources
+    from overfeat_tools.download.sources import chosen_source
     from overfeat_tools.results.table import table
 
     records = read_manifest(place)
@@ -213,10 +206,12 @@ def _list(_: Options, place: Path, files: "list[WeightFile]") -> int:
         if path.is_file():
             size = path.stat().st_size
             state = f"{record.installed} from {file_text(record.source)}" if record else "by hand, not recorded"
-            wrong = "" if size == file.size else f"; {file.size} bytes expected: broken"
+            wrong = "" if file.may_have(size) else f"; {file.size} bytes expected: broken"
             found = (size, record.sha256 if record else "-", state + wrong)
         rows.append((file.network, file_text(str(path)), *found))
-    sources = [("source", "what it is")] + [(each.label, each.description) for each in chosen_sources(None)]
+    named = chosen_source(None)
+    known = [source for file in files for source in ((named,) if named else file.publication.sources)]
+    sources = [("source", "what it is")] + [(each.label, each.description) for each in dict.fromkeys(known)]
     cli.write(f"{table(rows)}\n{table(sources)}".encode(errors="surrogateescape"))
     return 0
 

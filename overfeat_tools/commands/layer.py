@@ -8,7 +8,7 @@ from overfeat_tools.errors import UsageError
 
 
 @dataclass(eq=False, repr=False)
-class Options(cli.NetworkOptions):
+class Options(cli.MapOptions):
     """The options of of-layer."""
 
     number: Annotated[
@@ -24,14 +24,18 @@ class Options(cli.NetworkOptions):
             and
             .Cm fast ,
             0 to 25 for
-            .Cm accurate .
+            .Cm accurate ,
+            0 to 35, 50 and 59 for
+            .Cm vgg11 ,
+            .Cm vgg16
+            and
+            .Cm vgg19 .
             This option is required unless
             .Fl -list
             is given.
             """,
         ),
     ] = None  # fmt: skip
-    form: cli.MapFormat = "text"
     listed: Annotated[
         bool,
         cli.Option(
@@ -40,6 +44,10 @@ class Options(cli.NetworkOptions):
             manual="""
             Print the table of layers and exit.
             No weights are needed.
+            With
+            .Fl -format Cm tsv
+            its columns are separated by tabs, and their names are printed only with
+            .Fl -header .
             """,
         ),
     ] = False
@@ -66,8 +74,9 @@ class Options(cli.NetworkOptions):
 def layer(options: Options) -> int:
     """Print the output of one layer for each picture.
 
-    Pictures are files, archives of them, or a stream on standard input. They are taken as they are.
+    Pictures are files, archives of them, or a stream on standard input. Without --size they are taken as they are.
     """
+    options.check()
     if options.listed:
         return _list(options)
     if options.input_size is not None:
@@ -82,14 +91,16 @@ def layer(options: Options) -> int:
         raise UsageError(f"-L {options.number}: the layers of {topology.name} are 0..{topology.last_layer}")
     files = cli.input_files(options)
 
-    from overfeat_tools.commands import run
+    from overfeat_tools.commands.maps import print_maps
 
-    return run.print_maps("of-layer", options, files, run.open_network(options), options.number, options.form)
+    return print_maps("of-layer", options, files, options.number)
 
 
 def _list(options: Options) -> int:
     if options.files or options.names_from or options.number is not None:
         raise UsageError("--list prints a table only: it goes with neither -L nor files")
+    if options.form not in ("text", "tsv"):
+        raise UsageError(f"--list goes with --format text or tsv, not {options.form}")
     from overfeat_tools.networks.tables import describe
     from overfeat_tools.networks.topology import TOPOLOGIES
     from overfeat_tools.results.table import table
@@ -100,7 +111,12 @@ def _list(options: Options) -> int:
         expected = f"--input {options.input_size}: HxW, as in 480x640,"
         sides = options.input_size.partition("x")[::2]
         height, width = (cli.whole_number(side, expected) for side in sides)
-    cli.write(table(describe(topology, height, width)).encode())
+    rows = describe(topology, height, width)
+    if options.form == "tsv":
+        lines = ["\t".join(map(str, row)) + "\n" for row in rows[not options.header :]]
+        cli.write("".join(lines).encode())
+    else:
+        cli.write(table(rows).encode())
     return 0
 
 

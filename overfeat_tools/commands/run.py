@@ -14,13 +14,11 @@ import numpy as np
 
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
-from overfeat_tools.commands.preparation import as_it_is
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.pictures import Batches, Item, colour, find_sources, prepared, read_items
-from overfeat_tools.results.maps import map_npy, map_text
 from overfeat_tools.results.table import table
 
 T = TypeVar("T")
@@ -32,7 +30,13 @@ def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
     backend = open_backend(options.device, options.threads)
     limit_bytes = memory_for_packed_weights(backend)
-    return Network(TOPOLOGIES[options.name], options.folder, backend, options.method, limit_bytes)
+    topology = TOPOLOGIES[options.name]
+    network = Network(
+        topology, options.folder, backend, options.method, limit_bytes, reproducible=options.reproducible
+    )
+    if options.reproducible:
+        network.check_reproducible()
+    return network
 
 
 def memory_for_packed_weights(backend: Backend) -> float:
@@ -86,6 +90,8 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
+    file: str | None = None
+    files_begun: int = 0
     batches: int = 0
 
     def carry_out(self, files: Sequence[str]) -> int:
@@ -102,9 +108,12 @@ class Run:
 
     def over(self, files: Sequence[str]) -> int:
         """Answer every picture of the files, in order; return the exit status."""
+        progress = cli.Progress(self.program, wanted=sys.stdout is not None and not sys.stdout.isatty())
+        total = 0 if "-" in files or self.options.names_from or self.options.recursive else len(files)
         side = self.network.topology.input_size
         items = prepared(self._read(files), self.prepare, self.seconds)
-        batches = Batches(map(self._judged, items), self.options.batch, self.options.batch * side * side)
+        most = self.options.batch or self.network.usual_batch()
+        batches = Batches(map(self._judged, items), most, most * side * side)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:
@@ -113,6 +122,7 @@ class Run:
                 while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
                     for item, result in begun.popleft()():
                         self._pass_on(item, result)
+                        progress.update(lambda: self._so_far(total))
                         if self.options.strict and self.failed:
                             return ImageError.exit_status
         finally:
@@ -165,6 +175,8 @@ class Run:
         raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
     def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
+        self.files_begun += item.file != self.file
+        self.file = item.file
         if isinstance(result, ImageError):
             self.failed += 1
             self.fail(item, result)
@@ -173,6 +185,13 @@ class Run:
             self._timed("write", lambda: self.answer(item, result))
         if trouble := result if isinstance(result, ImageError) else item.warning:
             cli.say(self.program, f"{item.place}: {trouble}")
+
+    def _so_far(self, files: int) -> str:
+        """Tell of the run while it lasts."""
+        done = self.answered + self.failed
+        among = f", file {self.files_begun} of {files}" if files else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"picture {done}{among}, {done / (perf_counter() - self.start):.1f} a second{failed}"
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = perf_counter()
@@ -195,17 +214,3 @@ class Run:
             "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
         ]
         return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])
-
-
-def print_maps(
-    program: str, options: cli.NetworkOptions, files: Sequence[str], network: Network, last: int, form: str
-) -> int:
-    """Print one layer's map for each picture, as it is; return the exit status."""
-    chunks = map_text if form == "text" else map_npy
-
-    def answer(_: Item, values: FloatArray) -> None:
-        for chunk in chunks(values.transpose(2, 0, 1)):
-            cli.write(chunk)
-
-    prepare = partial(as_it_is, least_side=network.topology.least_side(last))
-    return Run(program, options, network, last, prepare, answer, lambda _item, _error: None).carry_out(files)

@@ -22,11 +22,20 @@ from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.normalise import compiled_normalise
-from overfeat_tools.convolution.planner import Account, Ledger, choose, estimate, list_algorithms
-from overfeat_tools.convolution.rates import RATES, Rates
+from overfeat_tools.convolution.planner import (
+    Account,
+    Ledger,
+    choose,
+    choose_reproducible,
+    estimate,
+    list_algorithms,
+)
+from overfeat_tools.convolution.rates import RATES, Rates, rates_of
+from overfeat_tools.errors import BackendError
 
 __all__ = [
     "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
+    "rates_of",
 ]  # fmt: skip
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.
@@ -53,6 +62,8 @@ class Convolution:
         What preparations may cost, shared with other convolutions.
     on_repacking : callable, optional
         Called before packed weights are given up, as others may have noted where they are.
+    reproducible : bool
+        Whether a picture's result must not depend on its batch, on the threads or on what came before.
     """
 
     def __init__(
@@ -66,22 +77,27 @@ class Convolution:
         method: str = "auto",
         ledger: Ledger | None = None,
         on_repacking: Callable[[], None] = lambda: None,
+        reproducible: bool = False,
     ) -> None:
         self.weight, self.bias = weight, bias
         self.stride, self.padding, self.method = stride, padding, method
         self.used: Counter[str] = Counter()  # algorithms by name, and how many batches took each
         self._backend = backend
-        self._ledger = ledger or Ledger(RATES[backend.name], compiler=backend.compiler)
+        self._ledger = ledger or Ledger(rates_of(backend), compiler=backend.compiler)
         self._account, self._on_repacking = Account(self._ledger), on_repacking
         self.packed: dict[str, list[Array]] = {}
         self._ready: dict[str, list[Array]] = {}  # weights as they are, and copies too small to count
+        self.reproducible = reproducible
+        self._fixed = lru_cache(_SIZES_KEPT)(
+            lambda geometry, pool_size: choose_reproducible(geometry, pool_size, backend, method)
+        )
         # (No methods: a cache of one would keep all this alive.)  The compiler counts, as any convolution may drop it.
         self._algorithms = lru_cache(_SIZES_KEPT)(
             lambda geometry, _compiler: list_algorithms(geometry, backend, method)
         )
         self._estimates = lru_cache(_SIZES_KEPT)(
-            lambda geometry, pictures, compiler, _is_loaded: estimate(
-                self._algorithms(geometry, compiler), pictures, self._ledger.rates
+            lambda geometry, pictures, pool_size, compiler, _is_loaded: estimate(
+                self._algorithms(geometry, compiler), pictures, self._ledger.rates, pool_size
             )
         )
 
@@ -117,7 +133,7 @@ class Convolution:
         array (N, out_height // pool_size, out_width // pool_size, K) float32
         """
         pictures, height, width, _ = x.shape
-        algorithm = self.choose(pictures, self.geometry(height, width, pool_size))
+        algorithm = self.choose(pictures, self.geometry(height, width, pool_size), pool_size)
         return self.run(algorithm, x, threshold, pool_size, allocate)
 
     def run(
@@ -155,10 +171,12 @@ class Convolution:
             for algorithm in self._algorithms(geometry, self._backend.compiler)
         )
 
-    def choose(self, pictures: int, geometry: Geometry) -> Algorithm:
+    def choose(self, pictures: int, geometry: Geometry, pool_size: int = 1) -> Algorithm:
         """Choose how to compute a batch, and book what that costs; see `planner.Ledger`."""
         compiler = self._backend.compiler
-        estimates = self._estimates(geometry, pictures, compiler, compiler is not None and compiler.loaded)
+        if self.reproducible:
+            return self._choose_fixed(geometry, pool_size)
+        estimates = self._estimates(geometry, pictures, pool_size, compiler, compiler is not None and compiler.loaded)
         ready = choose(estimates, self.packed, kernels_loaded=compiler is not None and compiler.loaded)
         if self.method == "auto":
             algorithm = self._account.invest(estimates, ready)
@@ -167,7 +185,15 @@ class Convolution:
             algorithm = next((one for one in wanted if self._account.fits(one)), ready.algorithm)
         if compiler and algorithm.is_compiled and not compiler.usable():
             self._backend.compiler = None
-            return self.choose(pictures, geometry)
+            return self.choose(pictures, geometry, pool_size)
+        self.used[str(algorithm)] += 1
+        return algorithm
+
+    def _choose_fixed(self, geometry: Geometry, pool_size: int) -> Algorithm:
+        algorithm = self._fixed(geometry, pool_size)
+        if not self._account.fits(algorithm):
+            needed = f"{algorithm.packed_bytes >> 20} MiB for the weights of a layer"
+            raise BackendError(f"--reproducible: {needed} are more than $OVERFEAT_MEMORY leaves")
         self.used[str(algorithm)] += 1
         return algorithm
 

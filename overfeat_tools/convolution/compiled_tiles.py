@@ -35,8 +35,11 @@ _MOST_ROUND_BYTES = 128 << 20
 _GAP_FLOATS = 80
 _TILE_GAP_FLOATS = 16
 
-# One thread transforms so few numbers sooner than another wakes up.
-_ALONE_FLOATS = 1 << 19
+# One thread transforms so few numbers sooner than others have heard of it.
+_ALONE_FLOATS = 1 << 15
+
+# Where each chunk has fewer tiles, channels are shared out as well.
+_MANY_TILES = 8
 
 # Fewer panels are no chunk of work of their own.
 _LEAST_PANELS = 16
@@ -210,16 +213,20 @@ class CompiledTiles(Tiles):
         ], kernels * FLOAT_BYTES)  # fmt: skip
 
     def _chunks(self, tiles: slice, channels: int) -> list[tuple[slice, slice]]:
-        """Share out tiles, or channels where the tiles are few, or nothing."""
-        count = tiles.stop - tiles.start
+        """Share out tiles, or channels where the tiles are few, or both, or nothing."""
+        count, first = tiles.stop - tiles.start, tiles.start
         if count * channels * self.tiling.pixels <= _ALONE_FLOATS:
             return [(tiles, slice(0, channels))]
-        by_tiles = self.backend.chunks(count)
-        if count >= 8 * len(by_tiles):
-            return [(slice(tiles.start + some.start, tiles.start + some.stop), slice(0, channels)) for some in by_tiles]
-        lanes = compiler_of(self.backend).lanes
+        by_tiles, lanes = self.backend.chunks(count), compiler_of(self.backend).lanes
+        if count >= _MANY_TILES * len(by_tiles):
+            return [(slice(first + some.start, first + some.stop), slice(0, channels)) for some in by_tiles]
         vectors = self.backend.chunks(channels // lanes)
-        return [(tiles, slice(some.start * lanes, some.stop * lanes)) for some in vectors]
+        wanted = -(-len(self.backend.chunks(count * channels)) // len(vectors))
+        return [
+            (slice(first + some.start, first + some.stop), slice(part.start * lanes, part.stop * lanes))
+            for part in vectors
+            for some in split(count, -(-count // wanted))
+        ]
 
     def _workspace(self, name: str, tiles: int, channels: int) -> FloatArray:
         """Give memory for one round: (elements, tiles, channels)."""

@@ -105,7 +105,7 @@ class Indirect(Algorithm):
 
     def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
         """Give groups of panels that share a pass over the map, and the output rows of a band."""
-        geometry, threads, width = self.geometry, self.backend.threads, panels.shape[2]
+        geometry, threads, width = self.geometry, self.backend.parallel, panels.shape[2]
         # Each group of panels stays in the cache, if it can, while a band of outputs passes.
         count = -(-len(panels) // max(1, self.backend.cache_bytes // panels[0].nbytes))
         if count > 1:

@@ -5,13 +5,15 @@ A new algorithm is one file and one entry in `ALGORITHMS`.
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
 from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
-from overfeat_tools.convolution.geometry import Geometry
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.rates import Rates
+from overfeat_tools.errors import BackendError
 
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
@@ -38,10 +40,21 @@ def list_algorithms(geometry: Geometry, backend: Backend, method: str = "auto") 
     return [algorithm for algorithm in found if method in ("auto", algorithm.method) or str(algorithm) == "gemm"]
 
 
-def estimate(algorithms: Sequence[Algorithm], pictures: int, rates: Rates) -> list[Estimate]:
-    """Estimate the algorithms for a batch; the cheapest come first."""
-    estimates = (Estimate(algorithm, algorithm.seconds(pictures, rates)) for algorithm in algorithms)
-    return sorted(estimates, key=lambda one: one.seconds)
+def estimate(
+    algorithms: Sequence[Algorithm], pictures: int, rates: Rates, pool_size: int = 1
+) -> list[Estimate]:
+    """Estimate the algorithms for a batch, and for a pool that one doesn't hold; the cheapest come first."""
+
+    def seconds(algorithm: Algorithm) -> float:
+        taken = algorithm.seconds(pictures, rates)
+        if algorithm.holds(pool_size):
+            return taken
+        # The map is written, and read again.
+        geometry = algorithm.geometry
+        moved = 2.0 * pictures * geometry.out_pixels * geometry.kernels * FLOAT_BYTES
+        return taken + moved / (rates.memory_bytes if algorithm.is_compiled else rates.copy_bytes)
+
+    return sorted((Estimate(one, seconds(one)) for one in algorithms), key=lambda one: one.seconds)
 
 
 def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_loaded: bool) -> Estimate:
@@ -54,6 +67,27 @@ def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_lo
         return str(algorithm) in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
 
     return next(one for one in estimates if is_ready(one.algorithm))
+
+
+# What reproducible choices are made for: any machine, a batch that is neither small nor large.
+_TYPICAL_PICTURES = 32
+
+
+def choose_reproducible(geometry: Geometry, pool_size: int, backend: Backend, method: str) -> Algorithm:
+    """Choose an algorithm by the geometry alone, of those that add up in one order whatever the batch.
+
+    Raises
+    ------
+    BackendError
+        No compiled kernel suits; a library's sums depend on the sizes of its operands.
+    """
+    usable = backend.compiler is not None and backend.compiler.usable()
+    found = [algorithm for algorithm in list_algorithms(geometry, backend) if usable and algorithm.is_compiled]
+    wanted = [algorithm for algorithm in found if algorithm.method == method] or found
+    if not wanted:
+        raise BackendError("--reproducible needs compiled kernels, and none suit this processor and network")
+    best = estimate(wanted, _TYPICAL_PICTURES, Rates(), pool_size)[0].algorithm
+    return replace(best, one_order=True) if isinstance(best, unpacked.Unpacked) else best
 
 
 class Ledger:

@@ -7,12 +7,14 @@ time: with it, the portable algorithms chosen for the convolutions of both large
 0.2 % longer than the best ones on average, and 7 % at worst.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from overfeat_tools.backend import Backend
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does in a second, all threads together.
+    """What a machine does in a second, all threads together; the processor's are those of two threads.
 
     The first group is for compiled kernels, the second for numpy, FFTW or cupy.  `half_rows` is the number of rows
     at which a library's matrix product reaches half of its peak.  `unfold_bytes` serves both: where kernels are
@@ -36,6 +38,21 @@ class Rates:
     pack_spectrum_bytes: float = 1e9
     stages: float = 7e3
 
+    def for_threads(self, threads: int) -> "Rates":
+        """Give the rates of so many threads, given those of two.
+
+        Computing grows with the threads, reading memory hardly: it is taken to reach three times the rate of two
+        threads in the end, and copying, much of it in caches that each core has for itself, five times.
+        """
+        computing, reading, copying = threads / 2, _saturating(threads, 4), _saturating(threads, 8)
+        factors = {
+            "memory_bytes": reading, "compiled_flops": computing, "compiled_tile_bytes": copying,
+            "pack_panel_bytes": copying, "pack_tile_bytes": copying, "blas_flops": computing,
+            "complex_blas_flops": computing, "unfold_bytes": copying, "copy_bytes": copying, "fft_flops": computing,
+            "pack_spectrum_bytes": copying,
+        }  # fmt: skip
+        return replace(self, **{name: getattr(self, name) * factor for name, factor in factors.items()})
+
     def compiled_seconds(self, flops: float, weight_bytes: float) -> float:
         """Estimate a compiled product, which computes and reads its weights at the same time, if not quite."""
         computing, reading = flops / self.compiled_flops, weight_bytes / self.memory_bytes
@@ -48,8 +65,13 @@ class Rates:
         return max(flops / peak * (rows + half) / rows, weight_bytes / self.memory_bytes)
 
 
+def _saturating(threads: int, half: int) -> float:
+    """Give how much faster so many threads are than two, where `half` of them reach half of what there is."""
+    return threads * (2 + half) / (2 * (threads + half))
+
+
 RATES = {
-    "cpu": Rates(),
+    "cpu": Rates(),  # of two threads
     # Estimates for a data-centre card (50 TFLOP/s in float32, 3 TB/s), not fitted.
     "cuda": Rates(
         memory_bytes=3e12,
@@ -65,3 +87,9 @@ RATES = {
     ),
 }
 """By the backend's name."""
+
+
+def rates_of(backend: Backend) -> Rates:
+    """Give the rates of a device, with as many threads as can run at the same time."""
+    rates = RATES[backend.name]
+    return rates.for_threads(backend.parallel) if backend.name == "cpu" else rates

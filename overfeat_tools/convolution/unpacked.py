@@ -10,6 +10,7 @@ few of them there is a kernel of its own.  Cost: the multiply-adds of the direct
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,14 +30,20 @@ _FEW_ROWS = 2
 _ONE_VECTOR = 0.75
 
 # Terms that a thread gathers at a time, at least.
-_LEAST_TERMS = 512
+_LEAST_TERMS = 128
 
 
+@dataclass(frozen=True)
 class Unpacked(Algorithm):
-    """The product of packed patches and the weights as they are."""
+    """The product of packed patches and the weights as they are.
+
+    The kernel for very few rows of patches adds up in another order; `one_order` leaves it out.
+    """
 
     method = "gemm"
     is_compiled = True
+
+    one_order: bool = False
 
     def __str__(self) -> str:
         return "unpacked"
@@ -68,7 +75,7 @@ class Unpacked(Algorithm):
         geometry, compiler = self.geometry, compiler_of(self.backend)
         out = y.reshape(-1, geometry.kernels, copy=False)
         reads_only = geometry.kernels % gemv.ROWS == geometry.taps % gemv.terms_multiple(compiler) == 0
-        if reads_only and len(out) <= gemv.max_columns(compiler):
+        if reads_only and not self.one_order and len(out) <= gemv.max_columns(compiler):
             self._multiply_few(self._columns(x, len(out)), weights[0], out, epilogue)
         else:
             self._multiply(self._panels(x, len(out)), weights[0], out, epilogue)

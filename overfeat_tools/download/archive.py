@@ -35,6 +35,13 @@ def kind_of(head: bytes) -> str:
     return next((kind for kind, (at, mark) in _MARKS.items() if head[at : at + len(mark)] == mark), "")
 
 
+def bare_file(content: io.BufferedReader, files: Sequence[WeightFile]) -> WeightFile | None:
+    """Tell which weight file this is by itself, if it is one."""
+    file = file_of_size(os.fstat(content.fileno()).st_size, files)
+    # One with a header has no exact size: an archive of it may have the same.
+    return None if file and file.names and kind_of(content.peek()) else file
+
+
 def unpack(path: Path, files: Sequence[WeightFile], folder: Path, advance: Callable[[int], None]) -> dict[str, Path]:
     """Unpack weight files from an archive, or copy a bare one, which is known by its size.
 
@@ -75,7 +82,7 @@ def unpack(path: Path, files: Sequence[WeightFile], folder: Path, advance: Calla
 
 def _members(content: io.BufferedReader, wanted: dict[str, WeightFile]) -> _Members:
     size, kind, files = os.fstat(content.fileno()).st_size, kind_of(content.peek()), list(wanted.values())
-    if file := file_of_size(size, files):
+    if file := bare_file(content, files):
         yield file, content
     elif kind == "zip":
         yield from _zip_members(content, size, wanted)
@@ -83,8 +90,8 @@ def _members(content: io.BufferedReader, wanted: dict[str, WeightFile]) -> _Memb
         tar = content if kind == "tar" else cast("IO[bytes]", gzip.GzipFile(fileobj=content))
         yield from _tar_members(tar, wanted)
     else:
-        sizes = " or ".join(f"{file.size} bytes ({file.name})" for file in files)
-        raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: that has {sizes}, this has {size}")
+        names = " or ".join(map(str, files))
+        raise WeightsError(f"neither a tar, tgz or zip archive nor a weight file: {names} expected, {size} bytes found")
 
 
 def _tar_members(content: IO[bytes], wanted: dict[str, WeightFile]) -> _Members:
@@ -92,7 +99,7 @@ def _tar_members(content: IO[bytes], wanted: dict[str, WeightFile]) -> _Members:
     tar = tarfile.TarFile(fileobj=cast("IO[bytes]", stream))
     for member in tar:
         if member.isreg() and not member.issparse() and (file := _take(wanted, member.name, member.size)):
-            stream.budget += file.size
+            stream.budget += member.size
             yield file, cast("IO[bytes]", tar.extractfile(member))
     while content.read(_CHUNK_BYTES):  # gzip's checksum is at the end
         pass
@@ -110,8 +117,8 @@ def _zip_members(content: IO[bytes], size: int, wanted: dict[str, WeightFile]) -
 def _take(wanted: dict[str, WeightFile], name: str, size: int) -> WeightFile | None:
     """Take the file that a member is out of those wanted: where there are two of a name, the first counts."""
     file = wanted.pop(name.replace("\\", "/").rpartition("/")[2], None)
-    if file and size != file.size:
-        raise WeightsError(f"{file.name} in it has {size} bytes, {file.size} expected")
+    if file and not file.may_have(size):
+        raise WeightsError(f"{file} expected, one of {size} bytes found in it")
     return file
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overfeat_tools.download.archive import unpack
+from overfeat_tools.download.archive import bare_file, unpack
 from overfeat_tools.download.fetch import Fetch
 from overfeat_tools.download.folder import install, require_space
 from overfeat_tools.download.manifest import Record, write_manifest
 from overfeat_tools.download.progress import Reporter
-from overfeat_tools.download.sources import Source, WeightFile, file_of_size
+from overfeat_tools.download.sources import Source, WeightFile
 from overfeat_tools.download.verification import check
 from overfeat_tools.errors import DownloadError, UsageError, WeightsError, reason
 
@@ -65,10 +65,10 @@ class Installation:
                 self.report.log(message)
             else:
                 return
-        names = " and ".join(f"{file.name} ({file.size} bytes)" for file in wanted)
+        names = " and ".join(map(str, wanted))
         raise DownloadError(
             f"none of {len(sources)} sources gave {names}; if you can get them elsewhere, put them in {self.folder}, "
-            "or name their folder, an archive (tar, tgz or zip) or a URL with --from"
+            f"or name their folder, an archive (tar, tgz or zip) or a URL with --from{wanted[0].publication.way_on}"
         )
 
     def _from_url(self, source: Source, wanted: Sequence[WeightFile]) -> None:
@@ -99,7 +99,9 @@ class Installation:
         """Install the weight files in archives, and bare ones, when all of them are checked."""
         found: dict[str, Path] = {}
         for archive in archives:
-            if archive.parent == self.unfinished and (bare := file_of_size(archive.stat().st_size, wanted)):
+            with archive.open("rb") as content:
+                bare = bare_file(content, wanted)
+            if bare and archive.parent == self.unfinished:
                 found[bare.name] = archive
                 continue
             require_space(self.unfinished, wanted)
@@ -117,5 +119,6 @@ class Installation:
     def _record(self, file: WeightFile, digest: str, origin: str) -> None:
         if file.name not in self.records:
             today = dt.datetime.now(dt.UTC).date().isoformat()
-            self.records[file.name] = Record(file.size, digest, origin, today)
+            size = (self.folder / file.name).stat().st_size
+            self.records[file.name] = Record(size, digest, origin, today)
             write_manifest(self.folder, self.unfinished, self.records)

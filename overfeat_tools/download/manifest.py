@@ -1,6 +1,6 @@
 """The record beside the weights: what was installed, when, from where, and its SHA-256.
 
-No checksum of the weights was ever published: the sum is recorded when a file is first installed, and from then on a
+No checksum of NYU's weights was ever published: the sum is recorded when a file is first installed, and from then on a
 file with another one is refused.
 """
 

@@ -5,6 +5,7 @@ from functools import cache
 from importlib import resources
 
 from overfeat_tools.errors import OverfeatError
+from overfeat_tools.networks.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ class Class:
 
 
 @cache
-def read_classes(file: str) -> tuple[Class, ...]:
-    """Read a list of classes that came with the package, in the order of the network's output."""
+def read_classes(topology: Topology) -> tuple[Class, ...]:
+    """Read the classes of a network, from a list that came with the package, in the order of the network's output."""
+    file = topology.class_file
     text = (resources.files("overfeat_tools.networks") / "data" / file).read_text("utf-8")
     rows = [line.split("\t") for line in text.splitlines()]
-    classes = tuple(Class(int(index), wnid, name) for index, wnid, name in rows)
-    if [item.index for item in classes] != list(range(len(classes))):
+    if [int(index) for index, _, _ in rows] != list(range(len(rows))):
         raise OverfeatError(f"{file}: the classes are not numbered 0, 1, 2, ...")
-    return classes
+    ordered = sorted(rows, key=lambda row: row[1]) if topology.has_sorted_classes else rows
+    return tuple(Class(index, wnid, name) for index, (_, wnid, name) in enumerate(ordered))

@@ -5,11 +5,12 @@ Arrays are float32 with the channels last, (N, H, W, C).  `output_shape` maps (C
 as well (`network.py`), so of these only their shapes are needed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray
+from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
 from overfeat_tools.convolution import Allocate, compiled_normalise
 
 Shape = tuple[int, int, int]
@@ -25,24 +26,30 @@ class _Elementwise:
 
 @dataclass(frozen=True)
 class Normalise(_Elementwise):
-    """Centre and scale pixel values: (x - mean) / deviation."""
+    """Centre and scale pixel values: (x - mean) / deviation, each one number or one for each channel."""
 
-    mean: float
-    deviation: float
+    mean: float | tuple[float, ...]
+    deviation: float | tuple[float, ...]
+
+    def launch(self, x: Array, y: FloatArray, backend: Backend, compiler: Compiler) -> None:
+        """Apply the layer by a compiled kernel."""
+        compiled_normalise(x, y, self.mean, self.deviation, backend, compiler)
 
     def __call__(self, x: Array, backend: Backend, allocate: Allocate | None = None) -> FloatArray:
         """Apply the layer; `x` may be of any real dtype, `allocate` gives memory for the result."""
         y: FloatArray = (allocate or backend.empty)(x.shape)
-        if backend.compiler and backend.compiler.loaded:
-            compiled_normalise(x, y, self.mean, self.deviation, backend, backend.compiler)
-            return y
-        source, target = (array.reshape(-1, *x.shape[2:]) for array in (x, y))
+        # By rows: of three channels alone a loop would be too short to be quick.
+        source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
+        mean, deviation = (
+            backend.to_device(np.resize(numbers, source.shape[1]).astype(np.float32))
+            for numbers in (self.mean, self.deviation)
+        )
 
         def normalise(rows: slice) -> None:
             values = target[rows]
             values[...] = source[rows]
-            values -= self.mean
-            values /= self.deviation
+            values -= mean
+            values /= deviation
 
         backend.parallel_for(normalise, backend.chunks(len(source)))
         return y

@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
-from overfeat_tools.convolution import FLOAT_BYTES, RATES, Algorithm, Convolution, Geometry, Ledger
+from overfeat_tools.convolution import FLOAT_BYTES, Algorithm, Convolution, Geometry, Ledger, rates_of
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import CHANNELS, Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
@@ -19,6 +19,9 @@ PACKED_LIMIT_BYTES = 1536 << 20
 # Programs that are kept, each for batches of one shape; and picture sizes whose geometries are.
 _PROGRAMS_KEPT = 16
 _SIZES_KEPT = 16
+
+# A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
+_BATCH, _BATCH_BYTES = 64, 1280 << 20
 
 Algorithms = dict[int, Algorithm]
 """The algorithm of each convolution, by the number of its layer."""
@@ -42,6 +45,8 @@ class Network:
         How to convolve; see `convolution.Convolution`.
     packed_limit_bytes : float
         The most memory for packed weights.
+    reproducible : bool
+        Whether equal pixels must give equal bytes, whatever the batch, the threads and the run.
 
     Raises
     ------
@@ -56,11 +61,14 @@ class Network:
         backend: Backend,
         method: str = "auto",
         packed_limit_bytes: float = PACKED_LIMIT_BYTES,
+        *,
+        reproducible: bool = False,
     ) -> None:
         self.topology, self.backend = topology, backend
-        self.ledger = Ledger(RATES[backend.name], packed_limit_bytes, backend.compiler)
+        self.ledger = Ledger(rates_of(backend), packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
-        parameters = iter(map_weights(where / topology.weight_file, topology.kernel_shapes, topology.name))
+        path, names = where / topology.weight_file, topology.parameter_names
+        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
         self._programs: dict[tuple[object, ...], Program] = {}
@@ -71,6 +79,7 @@ class Network:
                 self.convolutions[number] = Convolution(
                     weight, bias, backend=backend, stride=layer.stride, method=method, ledger=self.ledger,
                     padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
+                    reproducible=reproducible,
                 )  # fmt: skip
         convolutions = self.convolutions  # a cache that knew `self` would keep it alive
         self._geometries = lru_cache(_SIZES_KEPT)(
@@ -119,7 +128,7 @@ class Network:
         """Choose an algorithm for each convolution up to a layer."""
         pictures, height, width, _ = x.shape
         geometries = self._geometries(height, width, last)
-        return {number: self.convolutions[number].choose(pictures, geometry) for number, geometry in geometries}
+        return {number: self.convolutions[number].choose(pictures, *wanted) for number, wanted in geometries}
 
     def _is_compiled(self, step: tuple[int, ...], algorithms: Algorithms) -> bool:
         return isinstance(self.topology.layers[step[0]], Normalise) or any(number in algorithms for number in step)
@@ -144,11 +153,18 @@ class Network:
         def compute(recording: Recording) -> FloatArray:
             y = x
             for number, step in todo:
-                y = self._run_step(step, algorithms, y, None if step == todo[-1][1] else f"map {number % 2}")
+                name = None if step == todo[-1][1] else f"map {number % 2}"
+                y = self._run_step(step, algorithms, y, name, is_recorded=True)
                 recording.end_step()
             return y
 
         return self.backend.record(compute, x)
+
+    def check_reproducible(self) -> None:
+        """Raise BackendError where results can't be reproducible, before any picture is read."""
+        side = self.topology.input_size
+        for number, wanted in self._geometries(side, side, self.topology.last_layer):
+            self.convolutions[number].choose(1, *wanted)
 
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
@@ -167,7 +183,16 @@ class Network:
         # Workspaces are kept by name, and not all of them are largest in the same layer.
         return int(1.25 * (sum(maps) + workspace))
 
-    def _run_step(self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None) -> Array:
+    def usual_batch(self) -> int:
+        """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
+        count, side = _BATCH, self.topology.input_size
+        while count > 1 and self.needed_bytes(count, side, side) > _BATCH_BYTES:
+            count //= 2
+        return count
+
+    def _run_step(
+        self, step: tuple[int, ...], algorithms: Algorithms, x: Array, name: str | None, *, is_recorded: bool = False
+    ) -> Array:
         """Run layers that are computed in one go; the result goes into the workspace of this name, if there is one."""
         allocate = None if name is None else partial(self.backend.workspace, name)
         for number in step:
@@ -175,6 +200,10 @@ class Network:
                 epilogue = epilogue_of(self.topology, step)
                 return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
+            case Normalise() as layer if is_recorded and self.backend.compiler:
+                y = (allocate or self.backend.empty)(x.shape)
+                layer.launch(x, y, self.backend, self.backend.compiler)
+                return y
             case Normalise() as layer:
                 return layer(x, self.backend, allocate)
             case Pad() | Softmax() as layer:
@@ -205,12 +234,13 @@ def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
 
 def find_geometries(
     topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, last: int
-) -> tuple[tuple[int, Geometry], ...]:
-    """Give the numbers and geometries of the convolutions up to a layer, for pictures of one size."""
+) -> tuple[tuple[int, tuple[Geometry, int]], ...]:
+    """Give numbers, geometries and pool sizes of the convolutions up to a layer, for pictures of one size."""
     shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
     return tuple(
-        (number, convolutions[number].geometry(*shapes[step[0]][1:], epilogue_of(topology, step)[1]))
+        (number, (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
         for step in steps(topology, last)
+        for pool_size in (epilogue_of(topology, step)[1],)
         for number in step
         if number in convolutions
     )

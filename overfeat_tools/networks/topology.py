@@ -14,8 +14,10 @@ class Topology:
     """A network without its weights.
 
     `input_size` is the side of the smallest picture, which gives one position in the last map;
-    `feature_layer` the layer that `of-features` prints.  A `packaged` network's weights come with
-    the package.
+    `feature_layer` the layer that `of-features` prints.  `parameter_names` are what a safetensors file
+    calls the convolutions; NYU's format has no names.  A `packaged` network's weights come with the package.
+    `has_sorted_classes` tells that the last layer has its classes in the order of their WordNet ids, whatever
+    their order in the `class_file`.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Topology:
     class_file: str
     layers: tuple[Layer, ...]
     packaged: bool = False
+    parameter_names: tuple[str, ...] = ()
+    has_sorted_classes: bool = False
 
     def shapes(self, height: int, width: int) -> list[Shape]:
         """Give the output shape (C, H, W) of every layer for one picture size."""
@@ -58,8 +62,10 @@ class Topology:
 _NORMALISE = Normalise(mean=118.380948, deviation=61.896913)
 
 
-def _convolve(channels: int, size: int, stride: int = 1, *, pad: int = 0) -> tuple[Layer, ...]:
-    return (*((Pad(pad),) if pad else ()), Convolve(channels, size, stride), Rectify())
+def _convolve(
+    channels: int, size: int, stride: int = 1, *, pad: int = 0, threshold: float = 1e-6
+) -> tuple[Layer, ...]:
+    return (*((Pad(pad),) if pad else ()), Convolve(channels, size, stride), Rectify(threshold))
 
 
 FAST = Topology(
@@ -109,4 +115,42 @@ TINY = Topology(
     packaged=True,
 )  # fmt: skip
 
-TOPOLOGIES = {topology.name: topology for topology in (TINY, FAST, ACCURATE)}
+# The mean and deviation of ImageNet's pixels, by channel; the networks take them as parts of 255.
+_NORMALISE_CHANNELS = Normalise(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
+
+
+def vgg(name: str, table: str, units: int = 4096, classes: int = 1000) -> Topology:
+    """Make a network of Simonyan and Zisserman, arXiv:1409.1556.
+
+    Parameters
+    ----------
+    name : str
+    table : str
+        The channels of each 3x3 convolution, and an M for each pool of 2x2.
+    units, classes : int
+        Channels of the two layers of the classifier, and of the last one.
+    """
+    layers: list[Layer] = [_NORMALISE_CHANNELS]
+    names, place = [], 0  # the file counts convolutions, rectifiers and pools
+    for word in table.split():
+        if word == "M":
+            layers.append(MaxPool(2))
+            place += 1
+        else:
+            layers += _convolve(int(word), 3, pad=1, threshold=0.0)
+            names.append(f"features.{place}")
+            place += 2
+    layers += [*_convolve(units, 7, threshold=0.0), *_convolve(units, 1, threshold=0.0)]
+    layers += [Convolve(classes, 1), Softmax()]
+    return Topology(
+        name, input_size=7 << table.count("M"), feature_layer=len(layers) - 4, layers=tuple(layers),
+        weight_file=f"{name}.safetensors", parameter_names=(*names, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+        class_file="classes.tsv", has_sorted_classes=True,
+    )  # fmt: skip
+
+
+VGG11 = vgg("vgg11", "64 M 128 M 256 256 M 512 512 M 512 512 M")
+VGG16 = vgg("vgg16", "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M")
+VGG19 = vgg("vgg19", "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M")
+
+TOPOLOGIES = {topology.name: topology for topology in (TINY, FAST, ACCURATE, VGG11, VGG16, VGG19)}

@@ -1,11 +1,15 @@
-"""The maps of a layer, as text and as numpy's npy."""
+"""The maps of a layer, as text, tsv, JSON and numpy's npy."""
 
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
+from overfeat_tools.results.records import json_record, tsv_record
+
+TSV_HEADING = b"picture\tfile\tchannels\trows\tcolumns\tvalues\n"
 
 # Values formatted at a time: bounds memory, and long enough to keep the loop in C.
 _CHUNK = 1 << 14
@@ -14,11 +18,32 @@ _CHUNK = 1 << 14
 def map_text(values: FloatArray) -> Iterator[bytes]:
     """Write a map (C, H, W): `C H W`, a newline, each value and a space, a newline."""
     yield b"%d %d %d\n" % values.shape
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        chunk = flat[start : start + _CHUNK].tolist()
-        yield ("%g " * len(chunk) % tuple(chunk)).encode()
+    yield from _numbers(values)
+    yield b" \n"
+
+
+def map_tsv(values: FloatArray, number: int, file: str | None) -> Iterator[bytes]:
+    """Write a map (C, H, W) as a line: picture number, file, C, H, W, and the values with spaces between them."""
+    yield tsv_record(number, file, *(b"%d" % length for length in values.shape), b"").removesuffix(b"\n")
+    yield from _numbers(values)
     yield b"\n"
+
+
+def failure_tsv(number: int, file: str | None) -> bytes:
+    """Write the line of a picture that has no map."""
+    return tsv_record(number, file, b"", b"", b"", b"")
+
+
+def map_json(values: FloatArray, number: int, file: str | None, **more: object) -> Iterator[bytes]:
+    """Write a map (C, H, W) as an object: its shape, all values in one list, and what more there is to tell.
+
+    Nine digits give every float32 back.  JSON has no number for what is not finite: null.
+    """
+    head, _, tail = json_record(number, file, **more, shape=values.shape, values=[]).rpartition(b"]")
+    yield head
+    texts = _numbers(values, "%.9g", ", ")
+    yield from texts if np.isfinite(values).all() else (re.sub(rb"-?(?:nan|inf)", b"null", text) for text in texts)
+    yield b"]" + tail
 
 
 def map_npy(values: FloatArray) -> Iterator[bytes | memoryview]:
@@ -28,3 +53,12 @@ def map_npy(values: FloatArray) -> Iterator[bytes | memoryview]:
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
     yield header.getvalue()
     yield values.reshape(-1).view(np.uint8).data
+
+
+def _numbers(values: FloatArray, form: str = "%g", separator: str = " ") -> Iterator[bytes]:
+    """Write numbers in C order, in pieces."""
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK].tolist()
+        text = (separator + form) * len(chunk) % tuple(chunk)
+        yield text[0 if start else len(separator) :].encode()

@@ -1,30 +1,32 @@
 """The most probable classes of a picture, as text, tsv and JSON."""
 
-import json
-import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.cli.streams import file_text
 from overfeat_tools.networks.classes import Class
+from overfeat_tools.results.records import json_record, shortest, tsv_record
 
 Ranking = Sequence[tuple[Class, float]]
 
-_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+TSV_HEADING = b"picture\tfile\tindex\twnid\tname\tprobability\n"
+_NOTHING = (b"",) * 4
 
 
-def rank(probabilities: FloatArray, classes: Sequence[Class], count: int) -> Ranking:
+def rank(probabilities: FloatArray, classes: Sequence[Class], count: int, least: float = 0.0) -> Ranking:
     """Give the `count` most probable classes, best first; equals in the order of the classes.
 
     Parameters
     ----------
     probabilities : array (classes,) float32
+    classes : sequence of Class
+    count : int
+    least : float
+        Classes less probable than this, as a float32, are left out.
     """
     order = np.argsort(-probabilities, kind="stable")[:count]
-    return [(classes[index], float(probabilities[index])) for index in order]
+    return [(classes[index], float(probabilities[index])) for index in order if not probabilities[index] < least]
 
 
 def ranking_text(ranking: Ranking) -> bytes:
@@ -33,33 +35,22 @@ def ranking_text(ranking: Ranking) -> bytes:
 
 
 def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
-    r"""Write a line a class: picture number, file, index, WordNet id, name, probability.
-
-    Tabs, line ends and backslashes in file names are written \t, \n, \r and \\.
-    """
-    name = os.fsencode((file or "-").translate(_ESCAPES))
+    """Write a line a class, or an empty one: picture number, file, index, WordNet id, name, probability."""
     return b"".join(
-        b"%d\t%b\t%d\t%b\t%b\t%b\n"
-        % (number, name, item.index, item.wnid.encode(), item.name.encode(), b"%g" % probability)
+        tsv_record(number, file, b"%d" % item.index, item.wnid.encode(), item.name.encode(), b"%g" % probability)
         for item, probability in ranking
-    )
+    ) or failure_tsv(number, file)
 
 
-def ranking_json(ranking: Ranking, number: int, file: str | None, **told: object) -> bytes:
-    """Write one JSON object and a newline: the classes, and what else is to be told."""
+def failure_tsv(number: int, file: str | None) -> bytes:
+    """Write the line of a picture that has no classes."""
+    return tsv_record(number, file, *_NOTHING)
+
+
+def ranking_json(ranking: Ranking, number: int, file: str | None, **more: object) -> bytes:
+    """Write one JSON object and a newline: the classes, and what more there is to tell."""
     classes = [
-        {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": _short(probability)}
+        {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability)}
         for item, probability in ranking
     ]
-    return picture_json(number, file, **told, classes=classes)
-
-
-def picture_json(number: int, file: str | None, **told: object) -> bytes:
-    """Write what is told of a picture as a JSON object and a newline."""
-    name = None if file is None else file_text(file)
-    return json.dumps({"picture": number, "file": name, **told}).encode() + b"\n"
-
-
-def _short(value: float) -> float | None:
-    """Give the shortest decimal that is this float32; None for what JSON has no number for."""
-    return float(str(np.float32(value))) if math.isfinite(value) else None
+    return json_record(number, file, classes=classes, **more)

@@ -1,0 +1,11 @@
+# Completion for of-download; made by man/completions.py from the options' declarations.
+complete -c of-download -l from -r -F -d 'An archive or weight file, a folder, or another server'
+complete -c of-download -l list -d 'Show what is installed, and the sources known'
+complete -c of-download -l verify -d 'Check what is installed; fetch nothing'
+complete -c of-download -l sha256 -x -d 'Accept only weight files with this sum; may be repeated'
+complete -c of-download -l yes -d 'Accept the licence without asking'
+complete -c of-download -s q -l quiet -d 'Show errors only, and the licence'
+complete -c of-download -s d -x -a '(__fish_complete_directories)' -d 'Folder to install in'
+complete -c of-download -l version -d 'Show the version and exit'
+complete -c of-download -s h -l help -d 'Show a short help and exit'
+complete -c of-download -f -a 'fast accurate vgg11 vgg16 vgg19'

@@ -1,0 +1,108 @@
+"""What of-classify prints: the classes of each picture, or how many were right."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from overfeat_tools import cli
+from overfeat_tools.backend import FloatArray
+from overfeat_tools.errors import ImageError, UsageError, reason
+from overfeat_tools.networks.classes import Class
+from overfeat_tools.pictures import Item
+from overfeat_tools.results import accuracy, ranking
+from overfeat_tools.results.records import json_record
+
+if TYPE_CHECKING:
+    from overfeat_tools.commands.classify import Options
+
+
+class Printer:
+    """Prints the classes of each picture."""
+
+    def __init__(self, options: "Options", classes: Sequence[Class]) -> None:
+        self.options, self.classes = options, classes
+
+    def begin(self) -> None:
+        """Print what comes before all pictures."""
+        if self.options.header:
+            cli.write(ranking.TSV_HEADING)
+
+    def answer(self, item: Item, values: FloatArray, **told: object) -> None:
+        """Print a picture's classes."""
+        best = ranking.rank(values[0, 0], self.classes, self.options.count, self.options.threshold)
+        match self.options.form:
+            case "text":
+                cli.write(ranking.ranking_text(best))
+            case "tsv":
+                cli.write(ranking.ranking_tsv(best, item.number, item.file))
+            case "json":
+                cli.write(ranking.ranking_json(best, item.number, item.file, **told, **item.told))
+
+    def fail(self, item: Item, error: ImageError) -> None:
+        """Print what stands for a picture without classes."""
+        if self.options.form == "tsv":
+            cli.write(ranking.failure_tsv(item.number, item.file))
+        if self.options.form == "json":
+            cli.write(json_record(item.number, item.file, **item.told, error=str(error)))
+
+    def end(self) -> None:
+        """Print what comes after all pictures."""
+
+
+class Judge(Printer):
+    """Prints how many pictures were classified rightly; in json also what a `Printer` prints.
+
+    Raises
+    ------
+    UsageError
+        The labels can't be read.
+    """
+
+    def __init__(self, options: "Options", classes: Sequence[Class]) -> None:
+        super().__init__(options, classes)
+        self.source = str(options.truth)
+        try:
+            with open(self.source, "rb") as file:  # noqa: PTH123 -- a path of any bytes, as it was given
+                self.labels = accuracy.Labels(file, classes, self.source)
+        except OSError as error:
+            raise UsageError(f"--truth {self.source}: {reason(error)}") from error
+        self.accuracy = accuracy.Accuracy()
+        self.example = ""
+
+    def begin(self) -> None:
+        """Print what comes before all pictures: nothing."""
+
+    def answer(self, item: Item, values: FloatArray, **told: object) -> None:
+        """Count a picture, and in json print it."""
+        if item.file is None:
+            raise UsageError("--truth: pictures on standard input have no names to find their labels by; name files")
+        right = self.labels.of(item.file)
+        rank = accuracy.rank_of(values[0, 0], right.index) if right else None
+        self.example = self.example or item.file
+        self.accuracy.add(rank)
+        if self.options.form == "json":
+            truth = {"index": right.index, "wnid": right.wnid, "name": right.name} if right else None
+            super().answer(item, values, **told, truth=truth, rank=rank)
+
+    def fail(self, item: Item, error: ImageError) -> None:
+        """Count a picture, and in json print it."""
+        self.accuracy.failed += 1
+        if self.options.form == "json":
+            super().fail(item, error)
+
+    def end(self) -> None:
+        """Print the accuracy.
+
+        Raises
+        ------
+        UsageError
+            No picture has a label.
+        """
+        if self.accuracy.unlabelled and not self.accuracy.judged:
+            raise UsageError(f"--truth {self.source}: no picture has a label there, {self.example} for one")
+        match self.options.form:
+            case "text":
+                cli.write(self.accuracy.text())
+            case "tsv":
+                cli.write((accuracy.TSV_HEADING if self.options.header else b"") + self.accuracy.tsv())
+            case "json":
+                cli.write(self.accuracy.json())
