@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from overfeat_tools.backend import Compiler
 from overfeat_tools.backend.code_cache import CodeCache
