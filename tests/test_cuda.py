@@ -159,7 +159,7 @@ def test_transform_by_products(size: tuple[int, int], card: CudaBackend) -> None
 # The network.
 
 
-@pytest.mark.parametrize("method", ["auto", "gemm", "fft", "cook-toom"])
+@pytest.mark.parametrize("method", ["auto", "gemm", pytest.param("fft", marks=pytest.mark.long), "cook-toom"])
 def test_network(method: str, card: CudaBackend) -> None:
     """Every layer of a network on the card is the processor's."""
     there, here = (Network(TINY, None, backend, method) for backend in (card, CpuBackend(2)))
