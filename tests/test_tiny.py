@@ -52,6 +52,7 @@ def test_accuracy(drawn: Pictures) -> None:
     assert accuracy(drawn) >= 0.95
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spoil",
     [lambda x: x[..., ::-1], lambda x: x[:, :, ::-1], lambda x: x.transpose(0, 2, 1, 3), lambda x: 255 - x // 4],
