@@ -130,7 +130,10 @@ def test_work_in_rounds(method: str, card: CudaBackend, monkeypatch: pytest.Monk
         assert reference.distance(ours, reference.rectify(expected(convolution, x))) < tolerance(method)
 
 
-@pytest.mark.parametrize("kind", [Normalise(118.4, 61.9), Pad(1), Softmax()])
+PER_CHANNEL = Normalise((1.0, 2.0, 3.0), (5.0, 4.0, 3.0))
+
+
+@pytest.mark.parametrize("kind", [Normalise(118.4, 61.9), PER_CHANNEL, Pad(1), Softmax()])
 def test_layers(kind: Normalise, card: CudaBackend) -> None:
     cpu = CpuBackend(1)
     for x in (random((3, 9, 11, 3)), pictures(2, 8, 9)):

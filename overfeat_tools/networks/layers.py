@@ -42,6 +42,8 @@ class Normalise(_Elementwise):
         source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
         mean, deviation = (
             backend.to_device(np.resize(numbers, source.shape[1]).astype(np.float32))
+            if isinstance(numbers, tuple)
+            else numbers
             for numbers in (self.mean, self.deviation)
         )
 
