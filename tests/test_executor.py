@@ -124,6 +124,31 @@ def test_an_interrupt_ends_a_program_early_and_whole(cpu: CpuBackend) -> None:
     assert counter[0] == 5
 
 
+def test_interrupts_one_after_the_other(cpu: CpuBackend) -> None:
+    """The first is raised, and only when the program has come to its end."""
+    assert cpu.compiler is not None
+    executor, delay = Executor(cpu.compiler, 2, 2), function(cpu, "delay")
+    counters, calls = np.zeros(8 * 200, np.int64), 0
+    whole = program([[[Call(delay, (Place(counters, 64 * piece), 3_000_000))] for piece in range(200)]])
+    executor.run(program([]))
+    work = executor._work  # noqa: SLF001 -- what returns to Python from time to time
+
+    def interrupted(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise KeyboardInterrupt(calls)
+        work(*arguments)
+
+    executor._work = interrupted  # noqa: SLF001
+    with pytest.raises(KeyboardInterrupt, match="2"):
+        executor.run(whole)
+    left = counters.copy()
+    time.sleep(0.05)
+    np.testing.assert_array_equal(counters, left)
+    assert 0 in left
+
+
 def _in_child(executor: Executor, whole: Program) -> None:
     executor.run(whole)
     os._exit(0)

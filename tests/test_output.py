@@ -16,7 +16,7 @@ from overfeat_tools.networks.classes import Class
 from overfeat_tools.results import maps, ranking
 from overfeat_tools.results.maps import map_json, map_npy, map_text, map_tsv
 from overfeat_tools.results.ranking import rank, ranking_json, ranking_text, ranking_tsv
-from overfeat_tools.results.records import json_record
+from overfeat_tools.results.records import failure_record, json_record
 from overfeat_tools.results.table import table
 
 CLASSES = [Class(0, "n00000001", "crane"), Class(1, "n00000002", "tabby, tabby cat"), Class(2, "n00000003", "crane")]
@@ -72,7 +72,8 @@ def test_npy_of_fortran_order() -> None:
 @given(st.lists(FLOATS, min_size=1, max_size=20), st.binary(min_size=1).map(os.fsdecode))
 def test_map_tsv_is_six_fields_a_line(values: list[float], file: str) -> None:
     """As many as the heading has, for a picture that failed, too."""
-    lines = [b"".join(map_tsv(np.array(values, np.float32).reshape(1, -1, 1), 7, file)), maps.failure_tsv(7, file)]
+    line = b"".join(map_tsv(np.array(values, np.float32).reshape(1, -1, 1), 7, file))
+    lines = [line, failure_record("tsv", 7, file, maps.TSV_HEADING)]
     told = [b"1", b"%d" % len(values), b"1", b" ".join(map(printf, values))]
     for line, expected in zip(lines, [told, [b""] * 4], strict=True):
         assert line.count(b"\n") == 1
@@ -112,7 +113,7 @@ def test_threshold_keeps_what_is_printed_as_large(values: list[float], which: in
 
 def test_no_classes_left() -> None:
     assert ranking_text([]) == b""
-    assert ranking_tsv([], 3, "a") == b"3\ta\t\t\t\t\n" == ranking.failure_tsv(3, "a")
+    assert ranking_tsv([], 3, "a") == b"3\ta\t\t\t\t\n" == failure_record("tsv", 3, "a", ranking.TSV_HEADING)
     assert ranking.TSV_HEADING.count(b"\t") == ranking_tsv([], 3, "a").count(b"\t")
     assert json.loads(ranking_json([], 3, "a"))["classes"] == []
 

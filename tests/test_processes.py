@@ -71,6 +71,7 @@ def test_help_and_version(command: str) -> None:
         ("classify", ["--device", "abacus"]),
         ("classify", ["--method", "magic"]),
         ("classify", ["-d", ""]),
+        *[("classify", ["--net", "tiny", "--self-test", option, "x"]) for option in ("--files0-from", "--truth")],
         *[("classify", ["--net", "tiny", "--size", size]) for size in ("230", "263", "big", "", "9" * 5000)],
         *[("classify", ["--threshold", number]) for number in ("-0.1", "1.1", "nan", "half")],
         ("classify", ["--header"]),

@@ -2,8 +2,9 @@
 
 `arrays.Backend` is what the engine knows of a device: it computes with `backend.xp`, divides work with
 `backend.parallel_for`, and takes Fourier transforms from `backend.fft_plan`.  `cpu` is the processor, with numpy and
-FFTW on a pool of `threads`, within the limits that `machine` finds; its `compiler` makes machine code of kernels and
-keeps it in a `code_cache`.  `cuda` is a graphics card, with its `transfers`.
+FFTW on a pool of `threads`, within the limits that `machine` finds; its `compiler` makes machine code of kernels, which
+are written with a `function_builder`, and keeps it in a `code_cache`.  What is compiled is not called from Python: it
+becomes `calls` in a `program`, which an `executor` carries out.  `cuda` is a graphics card, with its `transfers`.
 """
 
 from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
-from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
+from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item, aligned_empty
 from overfeat_tools.backend.calls import Piece
 from overfeat_tools.backend.compiler import Compiler, open_compiler
 from overfeat_tools.backend.executor import Executor
@@ -31,9 +31,6 @@ _CHUNKS = 4
 
 # FFTW's planner is one global thing: two threads must not plan at once.
 _PLANNER = threading.Lock()
-
-# A line of the cache, which is the longest vector, too.
-_LINE_BYTES = 64
 
 
 class CpuBackend:
@@ -130,15 +127,8 @@ class CpuBackend:
         return cached
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
-        """Give a new, uninitialised array that begins with a line of the cache.
-
-        numpy's begin 16 bytes behind one: a vector as long as a line would always lie on two, and take twice the time.
-        Bulk took 1.08 times as long.  (pyfftw has such arrays, too, but importing it takes 12 ms.)
-        """
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        memory = np.empty(size + _LINE_BYTES, np.uint8)
-        start = -memory.ctypes.data % _LINE_BYTES
-        return memory[start : start + size].view(dtype).reshape(shape)
+        """Give a new, uninitialised array that begins with a line of the cache."""
+        return aligned_empty(shape, dtype)
 
     def workspace(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, *, of_thread: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from overfeat_tools.backend.arrays import Array
+from overfeat_tools.backend.arrays import LINE_BYTES, Array, aligned_empty
 from overfeat_tools.backend.calls import Compiled, address
 from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.machine import threads_with_room
@@ -18,16 +18,13 @@ from overfeat_tools.backend.program import Program
 
 _SOURCE = Path(__file__).with_name("executor.ll")
 
-_STATE_WORDS = 64
+_STATE_WORDS, _MUTEX, _CONDITION = 64, 48, 56
 _FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _SCRATCH, _SHARE, _CANCELLED, _QUIT, _SPINS, _BEGIN = 24, *range(34, 44)
 
 # How often an idle thread looks before it sleeps: for 50 to 150 microseconds, about what waking one takes.  Where there
 # are more threads than processors, those that look keep others from computing.
 _MOST_SPINS = 2000
 _FEW_SPINS = 20
-
-_LINE_WORDS = 8
-_LINE_BYTES = 64
 
 
 class Executor:
@@ -71,33 +68,31 @@ class Executor:
         state[[_FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _CANCELLED, _BEGIN]] = (
             0, -1, len(program.stages), address(program.stages), address(times), 0, 1
         )  # fmt: skip
+        raised: BaseException | None = None
         while not state[_FINISHED]:
             try:
                 self._work(state, 0)
-            except BaseException:
-                state[_CANCELLED] = 1
-                while not state[_FINISHED]:
-                    self._work(state, 0)
-                raise
+            except BaseException as error:  # noqa: BLE001 -- raised below; a second one must not end the wait, either
+                state[_CANCELLED], raised = 1, raised or error
+        if raised:
+            raise raised
         return times
 
     def _provide_scratch(self, size_bytes: int) -> None:
-        share = (-(-size_bytes // _LINE_BYTES) + 1) * _LINE_BYTES
+        share = -(-size_bytes // LINE_BYTES) * LINE_BYTES
         if share > self._state[_SHARE]:
             self._scratch = np.empty(0, np.uint8)  # given back before more is asked for
-            self._scratch = np.empty(share * self.threads + _LINE_BYTES, np.uint8)
-            self._state[_SHARE] = share
-            self._state[_SCRATCH] = -(-address(self._scratch) // _LINE_BYTES) * _LINE_BYTES
+            self._scratch = aligned_empty((share * self.threads,), np.uint8)
+            self._state[[_SHARE, _SCRATCH]] = share, address(self._scratch)
 
     def _start(self) -> None:
         self._work = self._compiler.function("executor", _SOURCE.read_bytes(), build)
-        memory = np.zeros(_STATE_WORDS + _LINE_WORDS, np.int64)
-        first = -address(memory) % _LINE_BYTES // memory.itemsize
-        self._state = memory[first : first + _STATE_WORDS]
+        self._state = aligned_empty((_STATE_WORDS,), np.int64)
+        self._state[:] = 0
         self._state[_SPINS] = self._spins
-        for name, first_word in (("mutex", 48), ("cond", 56)):
+        for name, word in (("mutex", _MUTEX), ("cond", _CONDITION)):
             initialise = getattr(ctypes.CDLL(None), f"pthread_{name}_init")
-            initialise(ctypes.c_void_p(address(self._state) + 8 * first_word), None)
+            initialise(ctypes.c_void_p(address(self._state[word:])), None)
         self._scratch = np.empty(0, np.uint8)
         threads: list[threading.Thread] = []
         for number in range(1, threads_with_room(self._count)):

@@ -37,7 +37,7 @@ class Argument(ArgumentInfo):
         super().__init__(default=..., metavar=metavar, help=help)
 
 
-def whole_number(text: str, expected: str) -> int:
+def whole_number(text: str, expected: str, least: int = 0) -> int:
     """Read a number of at most nine digits.
 
     Raises
@@ -45,6 +45,6 @@ def whole_number(text: str, expected: str) -> int:
     UsageError
         It is something else than `expected`.
     """
-    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 -- Python refuses very long ones
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):  # noqa: PLR2004 -- Python refuses very long ones
         raise UsageError(f"{expected} expected")
     return int(text)

@@ -88,8 +88,7 @@ class InputOptions:
         """The most frames to read of a file, None for all."""
         if self.frames in ("first", "all"):
             return 1 if self.frames == "first" else None
-        expected = f"--frames {self.frames}: first, all or a number from 1 on"
-        return whole_number(self.frames, expected) or whole_number("", expected)
+        return whole_number(self.frames, f"--frames {self.frames}: first, all or a number from 1 on", least=1)
 
 
 def input_files(options: InputOptions) -> list[str]:
@@ -105,7 +104,7 @@ def input_files(options: InputOptions) -> list[str]:
     files, listed = options.files or [], options.names_from
     if listed is not None and files:
         raise UsageError(f"--files0-from {listed} names the files; it can't go with {files[0]}")
-    _ = options.most_frames
+    _ = options.most_frames  # refused here, if it is no number
     if "-" in files or listed == "-" or (not files and listed is None):
         if sys.stdin is None:
             raise OverfeatError("standard input is closed, or a folder")

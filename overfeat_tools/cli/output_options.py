@@ -7,6 +7,17 @@ from overfeat_tools.cli.declaration import Option
 from overfeat_tools.cli.options import NetworkOptions
 from overfeat_tools.errors import UsageError
 
+FORMAT = Option(
+    "--format",
+    help="What to print.",
+    manual="""
+    The format of the output; see
+    .Sx OUTPUT .
+    The default is
+    .Cm {default} .
+    """,
+)
+
 Header = Annotated[
     bool,
     Option(
@@ -36,23 +47,23 @@ ExactDecode = Annotated[
 ]
 
 
+def check_header(form: str, *, header: bool) -> None:
+    """Refuse `--header` without the format that has one.
+
+    Raises
+    ------
+    UsageError
+        They don't go together.
+    """
+    if header and form != "tsv":
+        raise UsageError("--header goes with --format tsv")
+
+
 @dataclass(eq=False, repr=False)
 class MapOptions(NetworkOptions):
     """The options of the commands that print a layer."""
 
-    form: Annotated[
-        Literal["text", "tsv", "json", "npy"],
-        Option(
-            "--format",
-            help="What to print.",
-            manual="""
-            The format of the output; see
-            .Sx OUTPUT .
-            The default is
-            .Cm {default} .
-            """,
-        ),
-    ] = "text"
+    form: Annotated[Literal["text", "tsv", "json", "npy"], FORMAT] = "text"
     header: Header = False
     size: Annotated[
         str | None,
@@ -95,5 +106,4 @@ class MapOptions(NetworkOptions):
         UsageError
             They do.
         """
-        if self.header and self.form != "tsv":
-            raise UsageError("--header goes with --format tsv")
+        check_header(self.form, header=self.header)

@@ -9,7 +9,7 @@ from overfeat_tools.errors import ImageError, UsageError, reason
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import accuracy, ranking
-from overfeat_tools.results.records import json_record
+from overfeat_tools.results.records import failure_record
 
 if TYPE_CHECKING:
     from overfeat_tools.commands.classify import Options
@@ -39,10 +39,9 @@ class Printer:
 
     def fail(self, item: Item, error: ImageError) -> None:
         """Print what stands for a picture without classes."""
-        if self.options.form == "tsv":
-            cli.write(ranking.failure_tsv(item.number, item.file))
-        if self.options.form == "json":
-            cli.write(json_record(item.number, item.file, **item.told, error=str(error)))
+        told = item.told | {"error": str(error)}
+        if record := failure_record(self.options.form, item.number, item.file, ranking.TSV_HEADING, **told):
+            cli.write(record)
 
     def end(self) -> None:
         """Print what comes after all pictures."""

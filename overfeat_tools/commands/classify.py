@@ -50,19 +50,7 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = 0  # fmt: skip
-    form: Annotated[
-        Literal["text", "tsv", "json"],
-        cli.Option(
-            "--format",
-            help="What to print.",
-            manual="""
-            The format of the output; see
-            .Sx OUTPUT .
-            The default is
-            .Cm {default} .
-            """,
-        ),
-    ] = "text"
+    form: Annotated[Literal["text", "tsv", "json"], cli.FORMAT] = "text"
     header: cli.Header = False
     size: Annotated[
         str | None,
@@ -130,9 +118,8 @@ class Options(cli.NetworkOptions):
         UsageError
             They do.
         """
-        if self.header and self.form != "tsv":
-            raise UsageError("--header goes with --format tsv")
-        if self.self_test and (self.files or self.truth is not None):
+        cli.check_header(self.form, header=self.header)
+        if self.self_test and (self.files or self.names_from is not None or self.truth is not None):
             raise UsageError("--self-test draws its own pictures: it goes with neither files nor --truth")
 
 

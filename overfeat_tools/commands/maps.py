@@ -11,7 +11,7 @@ from overfeat_tools.errors import ImageError
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import maps
-from overfeat_tools.results.records import json_record
+from overfeat_tools.results.records import failure_record
 
 
 def print_maps(program: str, options: cli.MapOptions, files: Sequence[str], last: int | None = None) -> int:
@@ -35,10 +35,9 @@ def print_maps(program: str, options: cli.MapOptions, files: Sequence[str], last
                 cli.write_pieces(maps.map_json(values, item.number, item.file, **item.told))
 
     def fail(item: Item, error: ImageError) -> None:
-        if options.form == "tsv":
-            cli.write(maps.failure_tsv(item.number, item.file))
-        if options.form == "json":
-            cli.write(json_record(item.number, item.file, **item.told, error=str(error)))
+        told = item.told | {"error": str(error)}
+        if record := failure_record(options.form, item.number, item.file, maps.TSV_HEADING, **told):
+            cli.write(record)
 
     if options.header:
         cli.write(maps.TSV_HEADING)

@@ -4,6 +4,7 @@
 of which says where it fits, what it costs, what it must prepare, and how it runs:
 
     gemm            a product of unfolded patches and the weights as they lie        everything
+    unpacked        a product of the weights as they lie, for 1x1 and full maps      compiled kernels
     indirect        a product that unfolds nothing, on packed weights                compiled kernels
     cook-toom, fft  tiles: a product for each element of their spectra               compiled kernels
     fft, cook-toom  the same by FFTW and numpy, or on a graphics card                everything with stride 1

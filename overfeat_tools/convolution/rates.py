@@ -17,8 +17,7 @@ class Rates:
     """What a machine does in a second, all threads together; the processor's are those of two threads.
 
     The first group is for compiled kernels, the second for numpy, FFTW or cupy.  `half_rows` is the number of rows
-    at which a library's matrix product reaches half of its peak.  `unfold_bytes` serves both: where kernels are
-    compiled, patches are packed into panels, too, and unfolding them for numpy is quicker than it says.
+    at which a library's matrix product reaches half of its peak.
     """
 
     memory_bytes: float = 35e9

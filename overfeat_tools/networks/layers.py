@@ -31,13 +31,17 @@ class Normalise(_Elementwise):
     mean: float | tuple[float, ...]
     deviation: float | tuple[float, ...]
 
-    def launch(self, x: Array, y: FloatArray, backend: Backend, compiler: Compiler) -> None:
-        """Apply the layer by a compiled kernel."""
-        compiled_normalise(x, y, self.mean, self.deviation, backend, compiler)
+    def __call__(
+        self, x: Array, backend: Backend, allocate: Allocate | None = None, compiler: Compiler | None = None
+    ) -> FloatArray:
+        """Apply the layer, with a compiler by a compiled kernel.
 
-    def __call__(self, x: Array, backend: Backend, allocate: Allocate | None = None) -> FloatArray:
-        """Apply the layer; `x` may be of any real dtype, `allocate` gives memory for the result."""
+        `x` may be of any real dtype; `allocate` gives memory for the result.
+        """
         y: FloatArray = (allocate or backend.empty)(x.shape)
+        if compiler:
+            compiled_normalise(x, y, self.mean, self.deviation, backend, compiler)
+            return y
         # By rows: of three channels alone a loop would be too short to be quick.
         source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
         mean, deviation = (

@@ -81,9 +81,15 @@ class Network:
                     padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
                     reproducible=reproducible,
                 )  # fmt: skip
-        convolutions = self.convolutions  # a cache that knew `self` would keep it alive
+        convolutions = self.convolutions  # caches that knew `self` would keep it alive
         self._geometries = lru_cache(_SIZES_KEPT)(
             lambda height, width, last: find_geometries(topology, convolutions, height, width, last)
+        )
+        # Asked before every batch.  The compiler counts, as algorithms go with it.
+        self._needed_bytes = lru_cache(_SIZES_KEPT)(
+            lambda pictures, height, width, last, _compiler: bound_bytes(
+                topology, convolutions, pictures, height, width, last
+            )
         )
 
     def run(self, pictures: Array, last: int | None = None) -> FloatArray:
@@ -169,19 +175,7 @@ class Network:
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
         last = self.topology.last_layer if last is None else last
-        shapes = [(CHANNELS, height, width), *self.topology.shapes(height, width)]
-        # Maps go into two workspaces in turn, the result into memory of its own.
-        maps, workspace = [0, 0, 0], 0
-        for number, step in enumerate(steps(self.topology, last)):
-            place = 2 if step[-1] == last else number % 2
-            maps[place] = max(maps[place], pictures * math.prod(shapes[step[-1] + 1]) * FLOAT_BYTES)
-            for layer in step:
-                if convolution := self.convolutions.get(layer):
-                    pool_size = epilogue_of(self.topology, step)[1]
-                    geometry = convolution.geometry(*shapes[step[0]][1:], pool_size)
-                    workspace = max(workspace, convolution.workspace_bytes(pictures, geometry, pool_size))
-        # Workspaces are kept by name, and not all of them are largest in the same layer.
-        return int(1.25 * (sum(maps) + workspace))
+        return self._needed_bytes(pictures, height, width, last, self.backend.compiler)
 
     def usual_batch(self) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
@@ -200,12 +194,8 @@ class Network:
                 epilogue = epilogue_of(self.topology, step)
                 return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
-            case Normalise() as layer if is_recorded and self.backend.compiler:
-                y = (allocate or self.backend.empty)(x.shape)
-                layer.launch(x, y, self.backend, self.backend.compiler)
-                return y
             case Normalise() as layer:
-                return layer(x, self.backend, allocate)
+                return layer(x, self.backend, allocate, self.backend.compiler if is_recorded else None)
             case Pad() | Softmax() as layer:
                 return layer(x, self.backend)
             case layer:
@@ -244,6 +234,24 @@ def find_geometries(
         for number in step
         if number in convolutions
     )
+
+
+def bound_bytes(
+    topology: Topology, convolutions: dict[int, Convolution], pictures: int, height: int, width: int, last: int
+) -> int:
+    """Bound the memory of a batch: see `Network.needed_bytes`."""
+    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
+    # Maps go into two workspaces in turn, the result into memory of its own.
+    maps = [0, 0, 0]
+    for number, step in enumerate(steps(topology, last)):
+        place = 2 if step[-1] == last else number % 2
+        maps[place] = max(maps[place], pictures * math.prod(shapes[step[-1] + 1]) * FLOAT_BYTES)
+    workspaces = (
+        convolutions[number].workspace_bytes(pictures, geometry, pool_size)
+        for number, (geometry, pool_size) in find_geometries(topology, convolutions, height, width, last)
+    )
+    # Workspaces are kept by name, and not all of them are largest in the same layer.
+    return int(1.25 * (sum(maps) + max(workspaces, default=0)))
 
 
 def epilogue_of(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:

@@ -29,11 +29,6 @@ def map_tsv(values: FloatArray, number: int, file: str | None) -> Iterator[bytes
     yield b"\n"
 
 
-def failure_tsv(number: int, file: str | None) -> bytes:
-    """Write the line of a picture that has no map."""
-    return tsv_record(number, file, b"", b"", b"", b"")
-
-
 def map_json(values: FloatArray, number: int, file: str | None, **more: object) -> Iterator[bytes]:
     """Write a map (C, H, W) as an object: its shape, all values in one list, and what more there is to tell.
 

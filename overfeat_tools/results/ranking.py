@@ -6,12 +6,11 @@ import numpy as np
 
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.networks.classes import Class
-from overfeat_tools.results.records import json_record, shortest, tsv_record
+from overfeat_tools.results.records import failure_record, json_record, shortest, tsv_record
 
 Ranking = Sequence[tuple[Class, float]]
 
 TSV_HEADING = b"picture\tfile\tindex\twnid\tname\tprobability\n"
-_NOTHING = (b"",) * 4
 
 
 def rank(probabilities: FloatArray, classes: Sequence[Class], count: int, least: float = 0.0) -> Ranking:
@@ -39,12 +38,7 @@ def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
     return b"".join(
         tsv_record(number, file, b"%d" % item.index, item.wnid.encode(), item.name.encode(), b"%g" % probability)
         for item, probability in ranking
-    ) or failure_tsv(number, file)
-
-
-def failure_tsv(number: int, file: str | None) -> bytes:
-    """Write the line of a picture that has no classes."""
-    return tsv_record(number, file, *_NOTHING)
+    ) or failure_record("tsv", number, file, TSV_HEADING)
 
 
 def ranking_json(ranking: Ranking, number: int, file: str | None, **more: object) -> bytes:

@@ -27,6 +27,23 @@ def unescaped(name: bytes) -> bytes:
     return re.sub(rb"\\[\\tnr]", lambda escape: _PLAIN[escape[0]], name)
 
 
+def failure_record(form: str, number: int, file: str | None, heading: bytes, **told: object) -> bytes:
+    """Write what stands for a picture without a result: a line with empty cells, an object, or nothing.
+
+    Parameters
+    ----------
+    form : str
+        "tsv" and "json" have something for it, other formats nothing.
+    number, file, told
+        Of the picture.
+    heading : bytes
+        The heading of the tsv, which has the picture's number and its file in front.
+    """
+    if form == "tsv":
+        return tsv_record(number, file, *[b""] * (heading.count(b"\t") - 1))
+    return json_record(number, file, **told) if form == "json" else b""
+
+
 def json_record(number: int, file: str | None, **told: object) -> bytes:
     """Write what is told of a picture as a JSON object and a newline."""
     return json_line(picture=number, file=None if file is None else file_text(file), **told)
