@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import Compiler, CpuBackend
+from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, runs
+from overfeat_tools.convolution.unpacked import Unpacked
 from tests import reference
 from tests.kernel_arrays import integers, normal, untouched
 from tests.test_algorithms import expected, layer, offered, run, tolerance
@@ -71,6 +73,21 @@ def test_panels_of_weights(kernels: int) -> None:
             k = 16 * number + j
             taps = weight[k].reshape(3, 8).T if k < kernels else np.zeros((8, 3))
             np.testing.assert_array_equal(panel[..., j], taps)
+
+
+def test_panels_of_patches(cpu: CpuBackend) -> None:
+    """A few positions go into a panel of one vector; what is beyond the last one is zero, whatever stood there."""
+    assert cpu.compiler is not None
+    lanes = cpu.compiler.lanes
+    for rows in (*range(1, 36), 47, 48, 49, 63, 64, 65, 100):
+        cpu.workspace("patches", (1 << 14,))[...] = np.nan
+        x = integers((rows, 1, 1, 11))
+        panels = Unpacked(Geometry(11, 1, 1, 5, 1, 1), cpu)._panels(x, rows)  # noqa: SLF001 -- what the kernel reads
+        width = panels.shape[2]
+        assert width == (lanes if rows <= lanes else 2 * lanes)
+        answer = np.zeros((11, len(panels) * width))
+        answer[:, :rows] = x[:, 0, 0].T
+        np.testing.assert_array_equal(panels.transpose(1, 0, 2).reshape(11, -1), answer)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 33])

@@ -209,3 +209,22 @@ def test_what_a_pool_drops_is_not_planned_for(stride: int, padding: int) -> None
             assert wanted == whole  # there is no window
         else:
             assert all(left == out - out % pool_size for out, left in sides)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_pool_that_is_not_held_costs_a_pass_over_the_map(geometry: Geometry, planning: CpuBackend) -> None:
+    found = list_algorithms(geometry, planning)
+    for pool_size in (1, 2, 3):
+        for algorithm, seconds in estimate(found, 16, RATE, pool_size):
+            assert (seconds == algorithm.seconds(16, RATE)) == algorithm.holds(pool_size), str(algorithm)
+
+
+def test_rates_of_threads() -> None:
+    """Those of two are as they are; computing grows with the threads, reading memory to three times as much at most."""
+    assert RATE.for_threads(2) == RATE
+    found = [RATE.for_threads(threads) for threads in (1, 2, 4, 8, 16, 64)]
+    assert [rates.compiled_flops / RATE.compiled_flops for rates in found] == [0.5, 1, 2, 4, 8, 32]
+    read = [rates.memory_bytes / RATE.memory_bytes for rates in found]
+    assert read == sorted(set(read))
+    assert read[0] > 0.5
+    assert 2 < read[-1] < 3

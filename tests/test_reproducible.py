@@ -1,5 +1,7 @@
 """With `--reproducible`, a picture's bytes depend on its pixels alone."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,29 @@ def test_any_batches(data: st.DataObject, networks: dict[int, Network], alone: n
         if data.draw(st.integers(0, 5)) == 0:
             networks[threads].run(np.resize(PICTURES, (data.draw(st.integers(1, 3)), *SIZES[1], 3)))
         assert networks[threads].run(PICTURES[batch]).tobytes() == alone[batch].tobytes(), (batch, threads)
+
+
+def test_bytes_and_floats(networks: dict[int, Network], alone: npt.NDArray[np.float32]) -> None:
+    """Numbers of both kinds in batches of one shape, one after the other."""
+    for _ in range(2):
+        for pictures in (PICTURES[:3], PICTURES[:3].astype(np.float32), PICTURES[:3].astype(np.float64)):
+            assert networks[2].run(pictures).tobytes() == alone[:3].tobytes()
+
+
+def test_weights_that_were_packed_for_another_size_are_given_up(networks: dict[int, Network]) -> None:
+    """A recorded pass must not keep them: of full size they take a gigabyte."""
+    network, packed = networks[1], {}
+    for side in (231, 400, 231):
+        before = packed
+        network.run(np.resize(PICTURES, (1, side, side, 3)))
+        packed = {
+            (layer, name): weakref.ref(arrays[0].base)  # the memory itself, of which views are made
+            for layer, convolution in network.convolutions.items() for name, arrays in convolution.packed.items()
+        }  # fmt: skip
+        given_up = [array for key, array in before.items() if key not in packed]
+        assert not before or given_up
+        gc.collect()
+        assert not any(array() is not None for array in given_up)
 
 
 @pytest.mark.full_size
