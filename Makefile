@@ -30,7 +30,7 @@ demo: $(VENV)/.base
 	sh samples/demo.sh
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not long" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not long" -n 2 --dist loadfile
 
 # What takes too long for every day: many kills, soaks, large collections.
 check-long: $(VENV)/.test

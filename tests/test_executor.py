@@ -1,5 +1,6 @@
 """Programs of compiled calls: every piece once, stages in their order, whatever the threads and the system do."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -189,6 +190,7 @@ def test_threads_that_cannot_be_started(cpu: CpuBackend, monkeypatch: pytest.Mon
 
 def test_executors_that_nobody_needs_end_their_threads(cpu: CpuBackend) -> None:
     assert cpu.compiler is not None
+    gc.collect()  # what other tests have left
     before, count, counter = threading.active_count(), function(cpu, "count"), np.zeros(1, np.int64)
     for _ in range(5):
         executor = Executor(cpu.compiler, 4, 2)
