@@ -12,9 +12,11 @@ import pytest
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.cli import NetworkOptions
 from overfeat_tools.commands import run
-from overfeat_tools.commands.run import Run, check_memory, memory_for_packed_weights
+from overfeat_tools.commands.run import Run
 from overfeat_tools.errors import MemoryShortageError, UsageError
 from overfeat_tools.networks.layers import Normalise
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.opening import memory_for_packed_weights
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.pictures import Item
 
@@ -24,6 +26,12 @@ TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
 def needed_bytes(pictures: int, height: int, width: int, _: int) -> int:
     """Stand for `Network.needed_bytes`."""
     return 24 * pictures * height * width
+
+
+class StandIn(SimpleNamespace):
+    """Has what a run wants of a network."""
+
+    check_memory = Network.check_memory
 
 
 class Loop:
@@ -38,7 +46,7 @@ class Loop:
             result = pictures.astype(np.float32)
             return lambda: result
 
-        network = SimpleNamespace(
+        network = StandIn(
             topology=TINY, begin=begin, backend=CpuBackend(1), needed_bytes=needed_bytes, usual_batch=lambda: 64
         )
         self.run = Run(
@@ -107,7 +115,7 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
 
     backend = CpuBackend(1)
     backend.ahead = 1
-    network = SimpleNamespace(topology=TINY, begin=begin, backend=backend, needed_bytes=needed_bytes)
+    network = StandIn(topology=TINY, begin=begin, backend=backend, needed_bytes=needed_bytes)
     loop.run.network = network  # type: ignore[assignment]
     assert loop.run.over([*many, *many]) == 0
     assert [number for number, _ in loop.answers] == list(range(1, 81))
@@ -160,8 +168,8 @@ def test_memory_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_memory_is_asked_for_before_a_batch_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = SimpleNamespace(topology=TINY, backend=CpuBackend(1), needed_bytes=needed_bytes)
+    network = StandIn(topology=TINY, backend=CpuBackend(1), needed_bytes=needed_bytes)
     monkeypatch.setattr(CpuBackend, "free_bytes", lambda _: needed_bytes(3, 100, 100, 0))
-    check_memory(network, 0, 3, 100, 100)  # type: ignore[arg-type]
+    network.check_memory(3, 100, 100, 0)  # type: ignore[misc]
     with pytest.raises(MemoryShortageError, match="100x101"):
-        check_memory(network, 0, 3, 101, 100)  # type: ignore[arg-type]
+        network.check_memory(3, 101, 100, 0)  # type: ignore[misc]

@@ -136,15 +136,16 @@ def classify(options: Options) -> int:
         return self_test(options)
     files = cli.input_files(options)
 
-    from overfeat_tools.commands import preparation, run
+    from overfeat_tools.commands import run, sizes
     from overfeat_tools.commands.class_printers import Judge, Printer
     from overfeat_tools.networks.classes import read_classes
+    from overfeat_tools.networks.preparation import to_one_answer
     from overfeat_tools.networks.topology import TOPOLOGIES
 
     topology = TOPOLOGIES[options.name]
     classes = read_classes(topology)
-    side = preparation.side_of_one_answer(topology, options.size)
-    prepare = partial(preparation.to_one_answer, topology=topology, side=side)
+    side = sizes.side_of_one_answer(topology, options.size)
+    prepare = partial(to_one_answer, topology=topology, side=side)
     kind = Printer if options.truth is None else Judge
     printer = kind(options, classes)
     network = run.open_network(options)

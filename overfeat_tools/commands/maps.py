@@ -5,9 +5,10 @@ from functools import partial
 
 from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.commands import preparation
 from overfeat_tools.commands.run import Run, open_network
+from overfeat_tools.commands.sizes import side_of_a_map
 from overfeat_tools.errors import ImageError
+from overfeat_tools.networks.preparation import to_a_map
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import maps
@@ -18,8 +19,8 @@ def print_maps(program: str, options: cli.MapOptions, files: Sequence[str], last
     """Print one layer's map for each picture, by default the features; return the exit status."""
     topology = TOPOLOGIES[options.name]
     last = topology.feature_layer if last is None else last
-    side = preparation.side_of_a_map(topology, options.size, last)
-    prepare = partial(preparation.to_a_map, size=options.size, side=side, least_side=topology.least_side(last))
+    side = side_of_a_map(topology, options.size, last)
+    prepare = partial(to_a_map, least_side=topology.least_side(last), side=side, cut=options.size is not None)
     network = open_network(options)
 
     def answer(item: Item, values: FloatArray) -> None:

@@ -1,7 +1,6 @@
 """What the commands that run a network share: open it, answer picture after picture, tell of the run."""
 
 import contextlib
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,11 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from overfeat_tools import cli
-from overfeat_tools.backend import Array, Backend, FloatArray, open_backend
+from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError, MemoryShortageError
-from overfeat_tools.networks.network import PACKED_LIMIT_BYTES, Network
+from overfeat_tools.networks import opening
+from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.tables import describe_plans
-from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.pictures import Batches, Item, colour, find_sources, prepared, read_items
 from overfeat_tools.results.table import table
 
@@ -28,45 +27,10 @@ Results = Iterable[tuple[Item, FloatArray | ImageError]]
 
 def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
-    backend = open_backend(options.device, options.threads)
-    limit_bytes = memory_for_packed_weights(backend)
-    topology = TOPOLOGIES[options.name]
-    network = Network(
-        topology, options.folder, backend, options.method, limit_bytes, reproducible=options.reproducible
+    asked = options
+    return opening.open_network(
+        asked.name, asked.folder, asked.device, asked.threads, asked.method, reproducible=asked.reproducible
     )
-    if options.reproducible:
-        network.check_reproducible()
-    return network
-
-
-def memory_for_packed_weights(backend: Backend) -> float:
-    """Give the most bytes for packed weights: `$OVERFEAT_MEMORY` MiB, else 1536 or an eighth of the device's.
-
-    Raises
-    ------
-    UsageError
-        The variable is no number.
-    """
-    named = os.environ.get("OVERFEAT_MEMORY")
-    if not named:
-        return min(PACKED_LIMIT_BYTES, backend.memory_bytes() / 8)
-    return float(cli.whole_number(named, f"OVERFEAT_MEMORY={named}: a number of MiB") << 20)
-
-
-def check_memory(network: Network, last: int, pictures: int, height: int, width: int) -> None:
-    """Refuse a batch whose maps don't fit in the memory that is free, before they are begun.
-
-    Raises
-    ------
-    MemoryShortageError
-        They don't.
-    """
-    needed = network.needed_bytes(pictures, height, width, last)
-    free = network.backend.free_bytes()
-    if free is not None and needed > free:
-        raise MemoryShortageError(
-            f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
-        )
 
 
 @dataclass
@@ -168,7 +132,7 @@ class Run:
         self.batches += 1
         stack = [item.pixels for item in batch if item.pixels is not None]
         height, width = stack[0].shape[:2]
-        check_memory(self.network, self.last, len(batch), height, width)
+        self.network.check_memory(len(batch), height, width, self.last)
         with contextlib.suppress(MemoryError):
             return self.network.begin(np.stack(stack), self.last)
         # Not raised from the other one, which holds what the run had taken.

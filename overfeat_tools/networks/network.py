@@ -10,6 +10,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
 from overfeat_tools.convolution import FLOAT_BYTES, Algorithm, Convolution, Geometry, Ledger, rates_of
+from overfeat_tools.errors import MemoryShortageError
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import CHANNELS, Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
@@ -176,6 +177,20 @@ class Network:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
         last = self.topology.last_layer if last is None else last
         return self._needed_bytes(pictures, height, width, last, self.backend.compiler)
+
+    def check_memory(self, pictures: int, height: int, width: int, last: int | None = None) -> None:
+        """Refuse a batch whose maps don't fit in the memory that is free, before they are begun.
+
+        Raises
+        ------
+        MemoryShortageError
+            They don't.
+        """
+        needed, free = self.needed_bytes(pictures, height, width, last), self.backend.free_bytes()
+        if free is not None and needed > free:
+            raise MemoryShortageError(
+                f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
+            )
 
     def usual_batch(self) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""

@@ -2,7 +2,6 @@
 
 import math
 
-from overfeat_tools import cli
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.networks.topology import Topology
@@ -12,52 +11,37 @@ from overfeat_tools.pictures import MAX_PIXELS, centre_square, fit
 _MOST_SIDE = math.isqrt(MAX_PIXELS)
 
 
-def chosen_side(topology: Topology, size: str | None) -> int | None:
-    """Read the option `--size`: the side that pictures are scaled to, or None if they are not scaled.
+def check_one_answer(topology: Topology, side: int, name: str) -> None:
+    """Check that a side, the value of the option or parameter `name`, gives one place in the last map.
 
     Raises
     ------
     UsageError
-        It is neither a number nor a word that is known.
+        It gives more or less than one place.
     """
-    if size in (None, "none"):
-        return None
-    if size == "input":
-        return topology.input_size
-    return cli.whole_number(size, f"--size {size}: a number of pixels, input or none")
+    if reason := _not_one_answer(topology, side):
+        raise UsageError(f"{name} {side}: {side}x{side} {reason}")
 
 
-def side_of_one_answer(topology: Topology, size: str | None) -> int | None:
-    """Read the option `--size` where the last map must have one place; by default the network's input.
+def check_map(topology: Topology, side: int, last: int, name: str) -> None:
+    """Check that a side, the value of the option or parameter `name`, gives a map of a layer.
 
     Raises
     ------
     UsageError
-        It is no size, or gives more or less than one place.
+        It gives no map, or is that of a picture that is too large.
     """
-    side = chosen_side(topology, "input" if size is None else size)
-    if side is not None and (reason := _not_one_answer(topology, side)):
-        raise UsageError(f"--size {side}: {side}x{side} {reason}")
-    return side
+    least = topology.least_side(last)
+    if not least <= side <= _MOST_SIDE:
+        raise UsageError(f"{name} {side}: {least} to {_MOST_SIDE} expected for this layer")
 
 
-def side_of_a_map(topology: Topology, size: str | None, last: int) -> int | None:
-    """Read the option `--size` where a map of any size is wanted.
+def to_a_map(pixels: Array, least_side: int, side: int | None = None, *, cut: bool) -> Array:
+    """Bring a picture to a size that gives a map; it must be large enough.
 
-    Raises
-    ------
-    UsageError
-        It is no size, or gives no map or a picture that is too large.
+    With `cut`, its shorter side is scaled to `side`, if there is one, and its centre square is cut.
     """
-    side, least = chosen_side(topology, size), topology.least_side(last)
-    if side is not None and not least <= side <= _MOST_SIDE:
-        raise UsageError(f"--size {side}: {least} to {_MOST_SIDE} expected for this layer")
-    return side
-
-
-def to_a_map(pixels: Array, size: str | None, side: int | None, least_side: int) -> Array:
-    """Bring a picture to a size that gives a map: as it is without a `size`, else fitted; it must be large enough."""
-    fitted = pixels if size is None else _fitted(pixels, side)
+    fitted = _fitted(pixels, side) if cut else pixels
     if min(fitted.shape[:2]) < least_side:
         height, width = pixels.shape[:2]
         raise ImageError(f"{width}x{height} is smaller than {least_side}x{least_side}")

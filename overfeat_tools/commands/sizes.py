@@ -1,0 +1,48 @@
+"""How the option `--size` is read."""
+
+from overfeat_tools import cli
+from overfeat_tools.networks.preparation import check_map, check_one_answer
+from overfeat_tools.networks.topology import Topology
+
+
+def chosen_side(topology: Topology, size: str | None) -> int | None:
+    """Read the option `--size`: the side that pictures are scaled to, or None if they are not scaled.
+
+    Raises
+    ------
+    UsageError
+        It is neither a number nor a word that is known.
+    """
+    if size in (None, "none"):
+        return None
+    if size == "input":
+        return topology.input_size
+    return cli.whole_number(size, f"--size {size}: a number of pixels, input or none")
+
+
+def side_of_one_answer(topology: Topology, size: str | None) -> int | None:
+    """Read the option `--size` where the last map must have one place; by default the network's input.
+
+    Raises
+    ------
+    UsageError
+        It is no size, or gives more or less than one place.
+    """
+    side = chosen_side(topology, "input" if size is None else size)
+    if side is not None:
+        check_one_answer(topology, side, "--size")
+    return side
+
+
+def side_of_a_map(topology: Topology, size: str | None, last: int) -> int | None:
+    """Read the option `--size` where a map of any size is wanted.
+
+    Raises
+    ------
+    UsageError
+        It is no size, or gives no map or a picture that is too large.
+    """
+    side = chosen_side(topology, size)
+    if side is not None:
+        check_map(topology, side, last, "--size")
+    return side
