@@ -13,19 +13,19 @@
 ; looks at the ticket for the last time, and a publisher looks at the sleepers after it has changed the ticket: one of
 ; them sees the other.
 ;
-; Order of memory, which ARM's processors keep only where they are told to:
-; - Who takes a piece reads the ticket that its stage's publisher wrote, or that others made of it by taking pieces, which
-;   is one release sequence.  So he sees the stage's description, and all that the publisher had seen.
-; - Who finishes the last piece of a stage adds to a count that all who finished the others have added to, so he sees
-;   what they computed; and so does, by his ticket, who takes a piece of the next stage.
-; - The caller returns for good only when it has itself read "finished", written after the last of all that.  It tells
-;   Python by "over", a word of its own: Python's reading "finished" would put nothing in order.
-; - "One of them sees the other", for sleepers and ticket and for sleepers and quit, needs more than release and
-;   acquire: a write and a read that come after it must not change places.  All four are seq_cst, and quit is written
-;   here, not by Python.
-; - A kernel may have been compiled after its thread was started.  The compiler has brought it to where instructions are
-;   fetched from, but a processor may have fetched ahead what was there before: "synchronise" discards that.
-; What Python writes before a program begins, the caller's own thread publishes.
+; The order of memory, which ARM processors keep only where they are told to:
+; - A thread that takes a piece reads the ticket that the stage's publisher wrote, or what others made of it by taking
+;   pieces, which is one release sequence.  So it sees the description of the stage, and all that the publisher saw.
+; - The thread that finishes the last piece adds to a count that those who finished the others have added to, so it sees
+;   what they computed; and so does, by the next ticket, whoever takes a piece of the next stage.
+; - The caller returns for good only after it has read "finished", which is written after all that.  It tells Python so
+;   by "over", a word that no other thread touches: Python's own reading of "finished" would put nothing in order.
+; - "One of them sees the other" (the sleepers and the ticket; the sleepers and "quit") needs more than release and
+;   acquire: a write must not change places with a read that follows it.  All of these are seq_cst, and "quit" is
+;   written here, not by Python.
+; - A kernel may have been compiled after its thread was started.  The compiler has made sure that processors fetch it
+;   from now on, but one may have fetched ahead what was there before: "synchronise" discards that.
+; What Python writes before a program begins is published by the same thread, with the first ticket.
 ;
 ; Words of the state.  What is written often stands on lines of the cache of its own, which have 128 bytes on Apple's
 ; processors; a mutex and a condition variable have at most 64 bytes (macOS) where this was looked up.
