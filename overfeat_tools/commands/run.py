@@ -169,10 +169,8 @@ class Run:
         whole = perf_counter() - self.start
         seconds = {**self.seconds, "whole": whole}  # a copy: the reader may still be counting
         backend = self.network.backend
-        compiler = backend.compiler
-        kernels = f", kernels compiled for vectors of {compiler.lanes}" if compiler and compiler.loaded else ""
         lines = [
-            f"{self.network.topology.name} on {backend}{kernels}",
+            f"{self.network.topology.name} on {backend}",
             f"pictures answered: {self.answered} in {whole:.2f} s, {self.answered / whole:.1f} a second",
             f"batches: {self.batches}; pictures failed: {self.failed}",
             "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
