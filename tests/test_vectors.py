@@ -1,13 +1,15 @@
 """Vectors of every width: whole networks with narrower ones than the processor's, and what is compiled for others."""
 
 import importlib.util
+import platform
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from overfeat_tools.backend import Compiler, CpuBackend
+from overfeat_tools.backend import Compiler, CpuBackend, executor
 from overfeat_tools.convolution.kernels.matmul import block_columns, matmul_kernel, panel_width
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TINY
@@ -66,3 +68,26 @@ def test_sums_stay_in_registers(processor: str, script: ModuleType) -> None:
     assert script.multiplications(loop) == 4 * 2 * columns
     assert script.on_stack(loop) == 0
     assert len(loop) < (1.3 if compiler.lanes == 4 else 2.0) * script.multiplications(loop)
+
+
+@pytest.mark.parametrize(
+    ("processor", "machine", "system", "instructions"),
+    [
+        ("AVX2 (Haswell)", "x86_64", "linux", {"pause"}),
+        ("NEON (Neoverse N1)", "aarch64", "linux", {"isb", "ldar", "stlr"}),
+        ("NEON (Apple M1)", "arm64", "darwin", {"isb", "ldar", "stlr"}),
+    ],
+)
+def test_the_executor_elsewhere(
+    processor: str, machine: str, system: str, instructions: set[str], script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It is compiled for each system with that one's way to wait, and with what keeps memory in order."""
+    compiler = script.CrossCompiler(*script.PROCESSORS[processor])
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", system)
+    compiler.function("executor", b"", executor.build)
+    used = {line.split()[0] for lines in compiler.functions.values() for line in lines}
+    assert instructions <= used
+    clock = "6" if system == "darwin" else "1"
+    assert f"@clock_gettime(i32 {clock}," in executor.build(None, "executor")
