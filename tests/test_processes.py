@@ -141,7 +141,7 @@ def test_verbose(threads: str) -> None:
     assert told[2] == f"batches: {pictures + 1}; pictures failed: 2"
     stages = {what: float(of) for what, of in map(str.split, told[3].removeprefix("core-seconds: ").split(", "))}
     assert list(stages) == ["read", "decode", "fit", "compute", "write", "all"]
-    assert 0 < stages["compute"]
+    assert stages["compute"] > 0
     assert sum(stages.values()) - stages["all"] <= stages["all"] + 0.03  # each is rounded
     rows = [line.split() for line in told[5:]]
     assert sum(float(row[3].rstrip("%")) for row in rows) == pytest.approx(100, abs=1)
@@ -368,12 +368,11 @@ import sys
 from dataclasses import replace
 from overfeat_tools.commands import classify, run
 
-read = run.read_items
-def damaged(*arguments, **options):
-    for item in read(*arguments, **options):
-        yield replace(item, warning="cut off") if item.number == 2 else item
+fitted = run.fitted
+def damaged(item, *arguments):
+    return fitted(replace(item, warning="cut off") if item.number == 2 else item, *arguments)
 
-run.read_items = damaged
+run.fitted = damaged
 classify.main()
 """
 
