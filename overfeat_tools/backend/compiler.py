@@ -8,11 +8,11 @@ first run compiles.
 
 Without llvmlite, or on a processor with other vectors, there is no compiler, and numpy does everything.
 
-On macOS nothing of this was ever tried.  According to Apple's documentation, and to LLVM's source, it should work:
-LLVM writes code to private memory and then makes it executable, which Apple's processors allow, and which needs neither
-MAP_JIT nor an entitlement unless the Python that runs was signed with the hardened runtime.  Such a one needs the
-entitlement allow-unsigned-executable-memory.  Without it mprotect fails, which is tried first, so that numpy does
-everything; or the system ends the process at the first kernel, which nothing but removing llvmlite prevents.
+On macOS nothing of this was ever tried.  It should work as numba's functions do: LLVM writes code to private memory and
+then makes it executable, without MAP_JIT.  According to Apple's documentation only a Python that was signed with the
+hardened runtime needs an entitlement for that, allow-unsigned-executable-memory.  Without it either mprotect fails,
+which is tried first, so that numpy does everything; or the system ends the process at the first kernel, which nothing
+but removing llvmlite prevents.
 Source: developer.apple.com, "Porting just-in-time compilers to Apple silicon" and the pages of the entitlements.
 """
 
