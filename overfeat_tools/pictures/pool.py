@@ -68,8 +68,8 @@ class Pool:
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether the next item can be taken without waiting."""
-        return bool(self._places) and self._places[0].is_done
+        """Tell whether the next item can be taken without waiting; a failure is none."""
+        return bool(self._places) and self._places[0].item is not None
 
     def put(self, one: Item | Task | BaseException) -> bool:
         """Append an item, or work that will give it, or a failure, when there is room; tell whether it is wanted."""
@@ -109,7 +109,7 @@ class Pool:
         """Wait for the next item, and take it and those behind it that are there and belong to it; none at the end."""
         taken: list[Item] = []
         with self._room:
-            self._arrival.wait_for(lambda: self.is_ready or (self._ended and not self._places))
+            self._arrival.wait_for(lambda: self._places[0].is_done if self._places else self._ended)
             while self.is_ready and (item := self._places[0].item) and (not taken or belongs(taken, item)):
                 taken.append(item)
                 self._pixels -= pixels_of(item)
