@@ -35,8 +35,8 @@ from overfeat_tools.convolution.rates import RATES, Rates, rates_of
 from overfeat_tools.errors import BackendError
 
 __all__ = [
-    "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
-    "fills_vectors", "finish", "rates_of",
+    "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_max_pool",
+    "compiled_normalise", "fills_vectors", "finish", "max_pool", "rates_of",
 ]  # fmt: skip
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.

@@ -1,5 +1,6 @@
 """A network with its weights: a fold over its layers."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
 from overfeat_tools.convolution import Algorithm, Convolution, Ledger, fills_vectors, finish, rates_of
 from overfeat_tools.errors import MemoryShortageError
-from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.layers import Convolve, FragmentPool, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.steps import ENDS, bound_bytes, epilogue_of, find_geometries, kept_layers, steps
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
@@ -82,7 +83,12 @@ class Network:
                     padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
                     reproducible=reproducible,
                 )  # fmt: skip
-        convolutions = self.convolutions  # caches that knew `self` would keep it alive
+        self._remember()
+
+    def _remember(self) -> None:
+        """Make the caches of what depends on the topology and a picture's size."""
+        # Caches that knew `self` would keep it alive.
+        topology, convolutions = self.topology, self.convolutions
         self._geometries = lru_cache(_SIZES_KEPT)(
             lambda height, width, kept: find_geometries(topology, convolutions, height, width, kept)
         )
@@ -92,6 +98,16 @@ class Network:
                 topology, convolutions, pictures, height, width, layers
             )
         )
+
+    def in_fragments(self) -> "Network":
+        """Give this network with its last pool taken at all offsets, each picture's fragments one after the other.
+
+        It shares weights, programs and times with this one; see `layers.FragmentPool`.
+        """
+        twin = copy.copy(self)
+        twin.topology = self.topology.in_fragments()
+        twin._remember()  # noqa: SLF001 -- of its own class
+        return twin
 
     def run(self, pictures: Array, last: int | None = None) -> FloatArray:
         """Run a batch of pictures of one size up to a layer.
@@ -141,7 +157,10 @@ class Network:
         """Choose an algorithm for each convolution up to the last of the layers that are kept."""
         pictures, height, width, _ = x.shape
         geometries = self._geometries(height, width, kept)
-        return {number: self.convolutions[number].choose(pictures, *wanted) for number, wanted in geometries}
+        return {
+            number: self.convolutions[number].choose(pictures * copies, *wanted)
+            for number, copies, wanted in geometries
+        }
 
     def _is_compiled(self, algorithms: Algorithms, kept: tuple[int, ...]) -> bool:
         """Tell whether compiled kernels compute every step."""
@@ -179,7 +198,8 @@ class Network:
         # Packing weights drops the programs that point to those packed before; so it comes first.
         for number, algorithm in algorithms.items():
             self.convolutions[number].pack(algorithm)
-        key = x.shape, x.dtype, kept, *map(str, algorithms.values())
+        fragments = isinstance(self.topology.layers[self.topology.last_pool], FragmentPool)
+        key = x.shape, x.dtype, kept, fragments, *map(str, algorithms.values())
         program = self._programs.pop(key, None) or self._record(algorithms, x, kept)
         self._programs[key] = program  # the last one, as it was used last
         if len(self._programs) > _PROGRAMS_KEPT:
@@ -203,8 +223,8 @@ class Network:
     def check_reproducible(self) -> None:
         """Raise BackendError where results can't be reproducible, before any picture is read."""
         side = self.topology.input_size
-        for number, wanted in self._geometries(side, side, (self.topology.last_layer,)):
-            self.convolutions[number].choose(1, *wanted)
+        for number, copies, wanted in self._geometries(side, side, (self.topology.last_layer,)):
+            self.convolutions[number].choose(copies, *wanted)
 
     def needed_bytes(self, pictures: int, height: int, width: int, *layers: int) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights; by default to the end."""
@@ -230,10 +250,10 @@ class Network:
             )
         self._fitted_bytes = max(self._fitted_bytes, needed)
 
-    def usual_batch(self) -> int:
+    def usual_batch(self, height: int | None = None, width: int | None = None) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
         count, side = _BATCH, self.topology.input_size
-        while count > 1 and self.needed_bytes(count, side, side) > _BATCH_BYTES:
+        while count > 1 and self.needed_bytes(count, height or side, width or side) > _BATCH_BYTES:
             count //= 2
         return count
 
@@ -247,7 +267,7 @@ class Network:
                 epilogue = epilogue_of(self.topology, step)
                 return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
-            case Normalise() as layer:
+            case Normalise() | FragmentPool() as layer:
                 return layer(x, self.backend, allocate, self.backend.compiler if is_recorded else None)
             case Rectify() | MaxPool():
                 compiler, wanted = self.backend.compiler if is_recorded else None, epilogue_of(self.topology, step)

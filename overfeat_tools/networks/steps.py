@@ -1,16 +1,17 @@
-"""What is computed in one go: the steps of a pass, and the memory that they take."""
+"""What is computed in one go: the steps of a pass, on what sizes, and the memory that they take."""
 
 import math
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
 
 from overfeat_tools.convolution import FLOAT_BYTES, Convolution, Geometry
-from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Pad, Rectify, Softmax
+from overfeat_tools.networks.layers import Convolve, FragmentPool, Layer, MaxPool, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import CHANNELS, Topology
 
 # Layers that are computed together with the one before them, if that is of the kind named.
 _JOINED_BY: dict[type[Layer], type[Layer]] = {Convolve: Pad, Rectify: Convolve, MaxPool: Rectify}
-ENDS = (Rectify, MaxPool)
+ENDS = (Rectify, MaxPool, FragmentPool)
 """Layers that end a convolution, if nothing between is wanted."""
 
 
@@ -36,13 +37,19 @@ def steps(topology: Topology, *kept: int) -> tuple[tuple[int, ...], ...]:
     return tuple(grouped)
 
 
+def copies_before(topology: Topology) -> list[int]:
+    """Give how many maps of one picture each layer takes; and behind them, how many the last one gives."""
+    pools = (layer.size**2 if isinstance(layer, FragmentPool) else 1 for layer in topology.layers)
+    return list(accumulate(pools, int.__mul__, initial=1))
+
+
 def find_geometries(
     topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, kept: tuple[int, ...]
-) -> tuple[tuple[int, tuple[Geometry, int]], ...]:
-    """Give numbers, geometries and pool sizes of the convolutions of a pass, for pictures of one size."""
-    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
+) -> tuple[tuple[int, int, tuple[Geometry, int]], ...]:
+    """Give numbers, maps a picture, geometries and pool sizes of the convolutions of a pass, for one size."""
+    shapes, copies = [(CHANNELS, height, width), *topology.shapes(height, width)], copies_before(topology)
     return tuple(
-        (number, (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
+        (number, copies[number], (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
         for step in steps(topology, *kept)
         for pool_size in (epilogue_of(topology, step)[1],)
         for number in step
@@ -60,15 +67,19 @@ def bound_bytes(
 ) -> int:
     """Bound the memory of a batch: see `Network.needed_bytes`."""
     shapes, kept = [(CHANNELS, height, width), *topology.shapes(height, width)], kept_layers(topology, layers)
-    sizes = [pictures * math.prod(shape) * FLOAT_BYTES for shape in shapes[1:]]
+    copies = copies_before(topology)
+    sizes = [
+        pictures * count * math.prod(shape) * FLOAT_BYTES
+        for count, shape in zip(copies[1:], shapes[1:], strict=True)
+    ]
     # Maps go into two workspaces in turn, what is kept into memory of its own.
     maps = [0, 0]
     for number, step in enumerate(steps(topology, *kept)):
         if step[-1] not in kept:
             maps[number % 2] = max(maps[number % 2], sizes[step[-1]])
     workspaces = (
-        convolutions[number].workspace_bytes(pictures, geometry, pool_size)
-        for number, (geometry, pool_size) in find_geometries(topology, convolutions, height, width, kept)
+        convolutions[number].workspace_bytes(pictures * count, geometry, pool_size)
+        for number, count, (geometry, pool_size) in find_geometries(topology, convolutions, height, width, kept)
     )
     results = sum(sizes[number] for number in {*layers, *kept})
     # Workspaces are kept by name, and not all of them are largest in the same layer.

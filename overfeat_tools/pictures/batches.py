@@ -86,7 +86,13 @@ class Batches:
 
 
 def _kind(item: Item) -> object:
-    return None if item.pixels is None else (item.pixels.shape, item.pixels.dtype)
+    if item.pixels is None:
+        return None
+    return (item.pixels.dtype, item.pixels.shape, *(view.shape for view in item.views))
+
+
+Prepare = Callable[[Array], Array] | Callable[[Array], tuple[Array, ...]]
+"""Makes one picture of another, or several views of it."""
 
 
 def tasks(
@@ -106,18 +112,22 @@ def _decoded(one: Undecoded, finish: Callable[[Item], Item], seconds: dict[str, 
     return finish(one.decoded(seconds))
 
 
-def fitted(item: Item, prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Item:
+def fitted(item: Item, prepare: Prepare, seconds: dict[str, float]) -> Item:
     """Apply `prepare` to the pixels of an item; an ImageError or MemoryError becomes the item's error.
 
     Time of a core that is spent is added to `seconds` under "fit".
     """
     with core_seconds(seconds, "fit"):
         try:
-            return item if item.pixels is None else replace(item, pixels=prepare(item.pixels))
+            return item if item.pixels is None else _with(item, prepare(item.pixels))
         except (ImageError, MemoryError) as error:
             return item.failed(as_image_error(error))
 
 
-def prepared(items: Iterator[Item], prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Iterator[Item]:
+def prepared(items: Iterator[Item], prepare: Prepare, seconds: dict[str, float]) -> Iterator[Item]:
     """Apply `fitted` to each item."""
     return (fitted(item, prepare, seconds) for item in items)
+
+
+def _with(item: Item, made: Array | tuple[Array, ...]) -> Item:
+    return replace(item, pixels=made[0], views=made) if isinstance(made, tuple) else replace(item, pixels=made)

@@ -7,7 +7,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.backend.compiler import open_compiler
-from overfeat_tools.pictures.resampling import LOBES, Box, Bytes, Resampler
+from overfeat_tools.pictures.resampling import LOBES, Box, Bytes, Resampler, Size
 
 resampler = Resampler(open_compiler)
 """That of the process: kernels that are loaded serve every network."""
@@ -32,42 +32,65 @@ def fit(pixels: Array, size: int) -> Array:
     Only the part that the square shows is scaled, so the cost does not depend on the aspect
     ratio: a 1x100000 picture is as quick as any other.  The filter is Lanczos, antialiased.
     """
+    height, width = scaled_size(pixels, size)
+    return part(pixels, (height, width), ((height - size) // 2, (width - size) // 2), (size, size))
+
+
+def scaled_size(pixels: Array, shorter: int) -> Size:
+    """Give the height and width of a picture whose shorter side is scaled to a length."""
     height, width = pixels.shape[:2]
-    if min(height, width) == size:
-        return centre_square(pixels)
-    scale = size / min(height, width)
-    # The square's place is rounded in the scaled picture, as if that had been made and cut.
-    left = (round(width * scale) - size) // 2 * width / round(width * scale)
-    top = (round(height * scale) - size) // 2 * height / round(height * scale)
-    across, down = size * width / round(width * scale), size * height / round(height * scale)
-    columns, left, right = _seen(left, min(left + across, width), width, size)
-    rows, top, bottom = _seen(top, min(top + down, height), height, size)
-    part, box = pixels[rows, columns], (left, top, right, bottom)
+    scale = shorter / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def part(pixels: Array, scaled: Size, corner: tuple[int, int], size: Size) -> Array:
+    """Give a part of a picture that is scaled, as if the whole had been scaled and cut.
+
+    Parameters
+    ----------
+    pixels : array (H, W, 3), uint8 or float32
+    scaled, corner, size : (int, int)
+        Rows and columns: of the whole scaled picture, above and on the left of the part, and of the part.
+
+    Returns
+    -------
+    array (*size, 3)
+        Of the same dtype.
+    """
+    height, width = pixels.shape[:2]
+    (top, left), (rows, columns) = corner, size
+    if scaled == (height, width):
+        return pixels[top : top + rows, left : left + columns]
+    start, above = left * width / scaled[1], top * height / scaled[0]
+    across, down = columns * width / scaled[1], rows * height / scaled[0]
+    seen_columns, start, stop = _seen(start, min(start + across, width), width, columns)
+    seen_rows, above, below = _seen(above, min(above + down, height), height, rows)
+    seen, box = pixels[seen_rows, seen_columns], (start, above, stop, below)
     if pixels.dtype == np.uint8:
-        scaled = resampler(part, size, box)
-        if scaled is not None:
-            return scaled
+        scaled_part = resampler(seen, size, box)
+        if scaled_part is not None:
+            return scaled_part
         with resampler.going_without(thread_time):
-            return _resampled(part, size, box)
-    planes = [_resampled(np.ascontiguousarray(plane, np.float32), size, box) for plane in np.moveaxis(part, 2, 0)]
+            return _resampled(seen, size, box)
+    planes = [_resampled(np.ascontiguousarray(plane, np.float32), size, box) for plane in np.moveaxis(seen, 2, 0)]
     fitted: Array = np.clip(np.stack(planes, axis=2), 0.0, 255.0)  # Lanczos overshoots at edges
     return fitted
 
 
 def _seen(start: float, stop: float, length: int, size: int) -> tuple[slice, float, float]:
-    """Give what the filter sees of a side, and where in that the square starts and stops."""
+    """Give what the filter sees of a side, and where in that the part starts and stops."""
     reach = LOBES * max((stop - start) / size, 1.0) + 1
     first = max(math.floor(start - reach), 0)
     return slice(first, min(math.ceil(stop + reach), length)), start - first, stop - first
 
 
-def _resampled(pixels: Array, size: int, box: Box) -> Bytes:
+def _resampled(pixels: Array, size: Size, box: Box) -> Bytes:
     """Scale columns, then rows: one after the other, since not every version of Pillow does it in this order."""
     from PIL import Image
 
-    image, (left, top, right, bottom) = Image.fromarray(pixels), box
-    image = image.resize((size, image.height), Image.Resampling.LANCZOS, (left, 0, right, image.height))
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, (0, top, size, bottom)))
+    image, (left, top, right, bottom), (rows, columns) = Image.fromarray(pixels), box, size
+    image = image.resize((columns, image.height), Image.Resampling.LANCZOS, (left, 0, right, image.height))
+    return np.asarray(image.resize((columns, rows), Image.Resampling.LANCZOS, (0, top, columns, bottom)))
 
 
 def centre_square(pixels: Array) -> Array:

@@ -186,5 +186,6 @@ class Pool:
 
 
 def pixels_of(item: Item) -> int:
-    """Count the pixels that an item holds."""
-    return 0 if item.pixels is None else item.pixels.shape[0] * item.pixels.shape[1]
+    """Count the pixels that an item holds, in all views of a picture."""
+    held = item.views or (() if item.pixels is None else (item.pixels,))
+    return sum(pixels.shape[0] * pixels.shape[1] for pixels in held)

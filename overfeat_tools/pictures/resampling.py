@@ -30,6 +30,9 @@ _PATIENCE_SECONDS = 0.1
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
+Size = tuple[int, int]
+"""Rows and columns."""
+
 Box = tuple[float, float, float, float]
 """A part of a picture: left, top, right and bottom."""
 
@@ -86,15 +89,15 @@ class Resampler:
                 self._compiler = compiler  # which holds the machine code
         return self._kernels is not None
 
-    def __call__(self, pixels: Bytes, size: int, box: Box) -> Bytes | None:
-        """Scale a box of a picture (H, W, 3) to a square, if there are kernels for it."""
-        height, width = pixels.shape[:2]
-        if self._kernels is None or _CHANNELS * min(size, height) < self._kernels[2]:
+    def __call__(self, pixels: Bytes, size: Size, box: Box) -> Bytes | None:
+        """Scale a box of a picture (H, W, 3) to a size, if there are kernels for it."""
+        (height, width), (rows, columns) = pixels.shape[:2], size
+        if self._kernels is None or _CHANNELS * min(columns, height) < self._kernels[2]:
             return None
         if pixels.strides[1:] != (_CHANNELS, 1) or pixels.strides[0] < 0:
             pixels = np.ascontiguousarray(pixels)
-        across = self._sums_of_rows(self._transposed(pixels), *_weights_of(width, box[0], box[2], size))
-        return self._sums_of_rows(self._transposed(across), *_weights_of(height, box[1], box[3], size))
+        across = self._sums_of_rows(self._transposed(pixels), *_weights_of(width, box[0], box[2], columns))
+        return self._sums_of_rows(self._transposed(across), *_weights_of(height, box[1], box[3], rows))
 
     def _transposed(self, x: Bytes) -> Bytes:
         rows, columns = x.shape[:2]
