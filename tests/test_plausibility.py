@@ -9,7 +9,7 @@ import pytest
 
 from overfeat_tools import cli
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.commands import run, self_test
+from overfeat_tools.commands import self_test
 from overfeat_tools.commands.classify import Options
 from overfeat_tools.errors import WeightsError
 from overfeat_tools.networks import network, plausibility
@@ -32,7 +32,7 @@ def judge(
     """Give a function that tests `tiny` with other weights, and tells what it says of them."""
     monkeypatch.setattr(cli, "started", lambda: None)
     monkeypatch.setattr(network, "PACKAGED", tmp_path)
-    monkeypatch.setattr(run, "open_backend", lambda *_: backend)
+    monkeypatch.setattr(opening, "open_backend", lambda *_: backend)
 
     def judged(data: bytes) -> str:
         assert len(data) == len(GOOD)
