@@ -151,7 +151,7 @@ def test_a_damaged_picture(strict: bool, monkeypatch: pytest.MonkeyPatch) -> Non
     """It is answered, with its warning; but `--strict` takes it for one that can't be used, and stops."""
     pixels = np.full((100, 100, 3), 7, np.uint8)
     items = [Item(1, "a", "a", pixels), Item(2, "b", "b", pixels, warning="cut off"), Item(3, "c", "c", pixels)]
-    monkeypatch.setattr(run, "read_items", lambda *_, **__: iter(items))
+    monkeypatch.setattr(run, "read_undecoded", lambda *_, **__: iter(items))
     loop = Loop(strict=strict)
     assert loop.run.over(["a", "b", "c"]) == (3 if strict else 0)
     assert [number for number, _ in loop.answers] == ([1] if strict else [1, 2, 3])

@@ -21,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item, aligned_empty
 from overfeat_tools.backend.calls import Piece
-from overfeat_tools.backend.compiler import Compiler, open_compiler
+from overfeat_tools.backend.compiler import Compiler, missing, open_compiler
 from overfeat_tools.backend.executor import Executor
 from overfeat_tools.backend.program import Program, Recording
 from overfeat_tools.backend.threads import ThreadPool
@@ -61,6 +61,7 @@ class CpuBackend:
         self._blas = ThreadpoolController()
         self._blas_is_held = False
         self._computing: contextlib.ExitStack | None = None
+        self._compiling = compiling
         self.compiler: Compiler | None = open_compiler() if compiling else None
         self._executor: Executor | None = None
         self._recording: Recording | None = None
@@ -69,7 +70,14 @@ class CpuBackend:
         _BACKENDS.add(self)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.threads} threads"
+        return f"{self.name}, {self.threads} threads" + self._of_kernels()
+
+    def _of_kernels(self) -> str:
+        """Tell for what vectors kernels have been compiled, or why none are."""
+        if self.compiler is None:
+            reason = missing() or "llvmlite or the system refused"
+            return f", no kernels compiled: {reason if self._compiling else 'not wanted'}"
+        return f", kernels compiled for vectors of {self.compiler.lanes}" if self.compiler.loaded else ""
 
     @property
     def threads(self) -> int:

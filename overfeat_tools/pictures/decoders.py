@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -53,12 +54,20 @@ def colour(text: str) -> Colour:
     raise UsageError(f"--background {text}: the name of a colour, #rgb or #rrggbb expected")
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuse a picture without pixels, or with too many, before anything is allocated for it."""
+wait_for_room: ContextVar[Callable[[int], None]] = ContextVar("wait_for_room", default=lambda _: None)
+"""Where several threads decode: what waits until there is memory for a picture of so many pixels."""
+
+
+def check_size(height: int, width: int, reduction: int = 1) -> None:
+    """Refuse a picture without pixels, or with too many, before anything is allocated for it.
+
+    One that isn't refused may have to wait for memory.
+    """
     if height * width > MAX_PIXELS:
         raise ImageError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
     if height < 1 or width < 1:
         raise ImageError(f"{width}x{height} has no pixels")
+    wait_for_room.get()(height * width // reduction**2)
 
 
 def pillow_pixels(data: bytes, form: str, *, alpha: bool = False) -> tuple[Array, Parts]:
@@ -184,8 +193,8 @@ def read_jpeg(data: bytes, wanted: Wanted) -> Decoded:
     turn = orientation(parts.exif, parts.xmp)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        check_size(height, width)
         reduction = reduction_to(height, width, wanted.side)
+        check_size(height, width, reduction)
         pixels, warning = _jpeg_pixels(data, colours, -(-height // reduction), -(-width // reduction))
     except (KeyError, ValueError) as error:  # a KeyError is what it makes of a header that it can't read
         if "memory" in str(error):
