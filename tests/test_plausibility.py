@@ -12,7 +12,7 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands import self_test
 from overfeat_tools.commands.classify import Options
 from overfeat_tools.errors import WeightsError
-from overfeat_tools.networks import network, plausibility
+from overfeat_tools.networks import network, opening, plausibility
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.networks.weights import PACKAGED, map_weights
