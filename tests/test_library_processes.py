@@ -131,7 +131,7 @@ def test_pickles_without_its_weights(net: Network) -> None:
     assert len(data) < 1000
     for other in (pickle.loads(data), copy.deepcopy(net)):  # noqa: S301 -- our own
         assert other.engine is not net.engine
-        assert repr(other) == repr(net)
+        assert repr(other).startswith("<Network tiny: cpu, 2 threads")
         check(iter([np.asarray(other.features(pictures(0)))]))
 
 

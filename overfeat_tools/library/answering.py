@@ -73,9 +73,14 @@ def _streamed(
         for batch in batches:
             window += batch
             if not batches.ready or _pictures_of(window, side) >= _WINDOW_BATCHES * most:
-                yield from _answered(network, window, layers, most, most_pixels)
-                window = []
-        yield from _answered(network, window, layers, most, most_pixels)
+                full, window = window, []
+                yield from _answered(network, full, layers, most, most_pixels)
+        rest, window = window, []
+        yield from _answered(network, rest, layers, most, most_pixels)
+    except Exception:  # of the source of the pictures: those before it are answered
+        rest, window = window, []
+        yield from _answered(network, rest, layers, most, most_pixels)
+        raise
     finally:
         batches.stop()
 
