@@ -93,22 +93,23 @@ class CpuBackend:
         if self._recording is None:
             self._execute(Program(recording, {}, ()))
 
-    def record(self, compute: Callable[[Recording], FloatArray], x: Array) -> Program:
-        """Record the stages that `compute` launches, which reads `x`; nothing is carried out."""
+    def record(self, compute: Callable[[Recording], list[FloatArray]], x: Array) -> Program:
+        """Record the stages that `compute` launches, which reads `x` and writes results; nothing is carried out."""
         self._recording = recording = Recording()
         try:
-            y = compute(recording)
+            results = compute(recording)
         finally:
             self._recording = None
-        return Program(recording, {**self._workspaces, "x": x, "y": y}, y.shape)
+        buffers = {**self._workspaces, "x": x, **_named(results)}
+        return Program(recording, buffers, [y.shape for y in results])
 
-    def replay(self, program: Program, x: Array) -> tuple[FloatArray, Array]:
-        """Carry out a program; return a new array and the times at which each stage began, and the last ended."""
-        y: FloatArray = self.empty(program.shape)
-        given = {"x": x, "y": y}
+    def replay(self, program: Program, x: Array) -> tuple[list[FloatArray], Array]:
+        """Carry out a program; return new arrays and the times at which each stage began, and the last ended."""
+        results = [self.empty(shape) for shape in program.shapes]
+        given = {"x": x, **_named(results)}
         for name, size_bytes in program.buffer_bytes.items():
             program.move(name, given[name] if name in given else self.workspace(name, (size_bytes,), np.uint8))
-        return y, self._execute(program)
+        return results, self._execute(program)
 
     def _execute(self, program: Program) -> Array:
         if self._executor is None:
@@ -208,6 +209,11 @@ class CpuBackend:
     def fft_plan(self, height: int, width: int, maps: int) -> "FftwPlan":
         """Give this thread's plan for a number of maps of one size, making it the first time."""
         return self._of_thread.fft_plan(height, width, maps)
+
+
+def _named(results: list[FloatArray]) -> dict[str, Array]:
+    """Name a program's results as buffers."""
+    return {f"y {number}": y for number, y in enumerate(results)}
 
 
 class _OfThread(threading.local):

@@ -18,15 +18,17 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError
+from overfeat_tools.pictures.faults import as_image_error, of_decoder
 from overfeat_tools.pictures.metadata import Parts, jpeg_parts
-from overfeat_tools.pictures.orientation import orientation
-from overfeat_tools.pictures.picture import Decoded, Wanted
+from overfeat_tools.pictures.orientation import orientation, upright
+from overfeat_tools.pictures.picture import UPRIGHT, Decoded, Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
-from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, scaled, without_ink
+from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, rgb, scaled, without_ink
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _FLOAT_MODES = ("F", "I")
 _MOST_FAILURES = 16
+_NO_RANGE = "its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-"
 
 # What libraries say of a file is said by our own errors, or not at all.
 for _name in ("PIL", "imageio", "tifffile"):
@@ -106,10 +108,34 @@ def _looked_at(data: bytes, form: str, *, alpha: bool) -> tuple[int, int, str | 
         # Of some formats the first frame isn't number 0.
         frame, count, mode, info = image.tell(), getattr(image, "n_frames", 1), image.mode, image.info
     if mode in _FLOAT_MODES:
-        raise ImageError("its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-")
+        raise ImageError(_NO_RANGE)
     exif, xmp = info.get("exif"), info.get("xmp")
     met = Parts(exif=exif if isinstance(exif, bytes) else b"", xmp=xmp if isinstance(xmp, bytes) else b"")
     return frame, count, None if mode in _DEEP_MODES else "RGBA" if alpha else "RGB", met
+
+
+def read_image(image: Any) -> Array:  # noqa: ANN401 -- an Image of Pillow's, which need not be there
+    """Give the pixels (H, W, 3) of an image of Pillow's; one that was opened from a file is read as the file would be.
+
+    Raises
+    ------
+    ImageError
+        It can't be used.
+    """
+    from PIL import ImageFile
+
+    check_size(image.height, image.width)
+    if image.mode in _FLOAT_MODES:
+        raise ImageError(_NO_RANGE)
+    deep, info = image.mode in _DEEP_MODES, image.info
+    try:
+        samples = np.asarray(image)[..., None] if deep else np.asarray(image.convert("RGB"))
+    except Exception as error:  # noqa: BLE001 -- whatever Pillow has to say of a broken file
+        raise (as_image_error(error) if isinstance(error, MemoryError) else of_decoder(error, "image")) from None
+    parts = [one if isinstance(one, bytes) else b"" for one in (info.get("exif"), info.get("xmp"))]
+    # What has been made of an opened file may have been turned already.
+    turn = orientation(*parts) if isinstance(image, ImageFile.ImageFile) else UPRIGHT
+    return upright(rgb(scaled(samples, DEEP if deep else BYTE)), turn)
 
 
 def _opened(data: bytes) -> Any:  # noqa: ANN401 -- imageio's plugins have no common type

@@ -163,6 +163,10 @@ def _events(source: Source, background: Colour | None) -> Iterator[tuple[str | N
         return
     file, descriptor = None if source.file == STANDARD_INPUT else source.file, None
     try:
+        if source.data is not None:
+            supply, size = Supply(iter([source.data])), len(source.data)
+            yield from _supplied(supply, size, background, is_stream=False, may_be_empty=False)
+            return
         # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
         descriptor = 0 if file is None else os.open(file, os.O_RDONLY)
         status = os.fstat(descriptor)
@@ -170,18 +174,25 @@ def _events(source: Source, background: Colour | None) -> Iterator[tuple[str | N
             raise ImageError("is a directory; --recursive reads the pictures in it")  # noqa: TRY301
         is_file = file is not None and stat.S_ISREG(status.st_mode)
         supply, size = Supply(from_descriptor(descriptor)), status.st_size if is_file else 0
-        if GZIP_MARK.match(supply.peek(_enough)):
-            supply, size = Supply(unpacked(supply)), 0
-        if TAR_MARK.match(supply.peek(_enough)):
-            yield from _members(supply, background)
-        else:
-            contents = _contents(supply, size, background, is_stream=not is_file, may_be_empty=file is None)
-            yield from ((None, event) for event in contents)
+        yield from _supplied(supply, size, background, is_stream=not is_file, may_be_empty=file is None)
     except (ImageError, MemoryError, OSError) as error:
         yield None, as_image_error(error)
     finally:
         if file is not None and descriptor is not None:
             os.close(descriptor)
+
+
+def _supplied(
+    supply: Supply, size: int, background: Colour | None, *, is_stream: bool, may_be_empty: bool
+) -> Iterator[tuple[str | None, Event]]:
+    """Read what may be packed by gzip, and may be an archive."""
+    if GZIP_MARK.match(supply.peek(_enough)):
+        supply, size = Supply(unpacked(supply)), 0
+    if TAR_MARK.match(supply.peek(_enough)):
+        yield from _members(supply, background)
+    else:
+        contents = _contents(supply, size, background, is_stream=is_stream, may_be_empty=may_be_empty)
+        yield from ((None, event) for event in contents)
 
 
 def _enough(first: bytes) -> bool:
