@@ -33,8 +33,8 @@ def _opened(name: str, weights: str | None, device: str, threads: int | None) ->
     return Network(name, weights=weights, device=device, threads=threads)
 
 
-class _PictureEstimator(BaseEstimator):
-    """What takes pictures to one of their layers, and learns nothing."""
+class _OfPictures:
+    """What takes pictures to one of their layers, and learns nothing; a mixin that goes before scikit-learn's."""
 
     net: str | Network
     size: int | Literal["input"]
@@ -83,15 +83,17 @@ class _PictureEstimator(BaseEstimator):
         return True
 
     def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.requires_fit = False
         tags.target_tags.required = False
+        if tags.transformer_tags:
+            tags.transformer_tags.preserves_dtype = []  # float32, whatever comes
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = tags.input_tags.string = True
         return tags
 
 
-class OverfeatTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _PictureEstimator):
+class OverfeatTransformer(_OfPictures, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn each picture into a row: the values of a layer.
 
     Parameters
@@ -159,7 +161,7 @@ class OverfeatTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Pi
         return int(np.prod(net.engine.topology.shapes(side, side)[net.layer_number(self.layer)]))
 
 
-class OverfeatClassifier(ClassifierMixin, _PictureEstimator):
+class OverfeatClassifier(_OfPictures, ClassifierMixin, BaseEstimator):
     """Name the classes of pictures that the network knows, ImageNet's 1000; it does not learn others.
 
     Parameters
@@ -251,5 +253,6 @@ class OverfeatClassifier(ClassifierMixin, _PictureEstimator):
         sample_weight : array-like (N,), optional
             How much each picture counts.
         """
-        named = np.reshape(self.predict(X), (len(np.asarray(y)), -1))
-        return float(np.average((named == np.asarray(y)[:, None]).any(axis=1), weights=sample_weight))
+        right = np.asarray(y)[:, None]
+        found = (np.reshape(self.predict(X), (len(right), -1)) == right).any(axis=1)
+        return float(np.average(found, weights=None if sample_weight is None else np.asarray(sample_weight)))

@@ -1,9 +1,12 @@
 """of-export: a network as an ONNX file."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from overfeat_tools import cli
+
+if TYPE_CHECKING:
+    from overfeat_tools.library.arguments import Layer
 
 
 @dataclass(eq=False, repr=False)
@@ -63,8 +66,11 @@ def export(options: Options) -> int:
     from overfeat_tools import Network
     from overfeat_tools.interop import to_onnx
 
+    named: dict[str, Layer] = {"features": "features", "scores": "scores", "probabilities": "probabilities"}
+    layer = named.get(options.layer)
+    if layer is None:
+        layer = cli.whole_number(options.layer, f"-L {options.layer}: a number, {', '.join(named)}")
     name = cli.network_name(options.net, accurate=options.accurate)
-    layer = int(options.layer) if options.layer.isascii() and options.layer.isdigit() else options.layer
     net = Network(name, weights=options.folder, device="cpu")
     to_onnx(net, options.file, layer, external_data=options.external_data)
     return 0
