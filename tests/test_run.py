@@ -32,6 +32,7 @@ class StandIn(SimpleNamespace):
     """Has what a run wants of a network."""
 
     check_memory = Network.check_memory
+    _fitted_bytes = 0
 
 
 class Loop:

@@ -8,9 +8,11 @@ the other.
 import contextlib
 import itertools
 import math
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +66,7 @@ class CpuBackend:
         self._recording: Recording | None = None
         # Workspaces and threads serve one batch at a time.
         self._turn = threading.RLock()
+        _BACKENDS.add(self)
 
     def __str__(self) -> str:
         return f"{self.name}, {self.threads} threads"
@@ -182,6 +185,18 @@ class CpuBackend:
         finally:
             self._blas_is_held = False
 
+    def hold(self) -> None:
+        """Wait for the batch that another thread is computing, and let none begin."""
+        self._turn.acquire()
+
+    def release(self, *, in_child: bool) -> None:
+        """Let go again; a child of `fork` has none of its parent's threads, and starts its own."""
+        if in_child:
+            self._pool.forget()
+            if self._executor:
+                self._executor.forget()
+        self._turn.release()
+
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""
         return host
@@ -214,6 +229,31 @@ class CpuBackend:
 def _named(results: list[FloatArray]) -> dict[str, Array]:
     """Name a program's results as buffers."""
     return {f"y {number}": y for number, y in enumerate(results)}
+
+
+# A fork waits for the batches that are being computed: a child would have them half done, and nobody to go on.
+_BACKENDS: weakref.WeakSet[CpuBackend] = weakref.WeakSet()
+_HELD: list[CpuBackend] = []
+
+
+def _hold_all() -> None:
+    held = sorted(_BACKENDS, key=id)
+    for backend in held:
+        backend.hold()
+    _HELD[:] = held
+
+
+def _release_all(*, in_child: bool) -> None:
+    for backend in _HELD:
+        backend.release(in_child=in_child)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_hold_all, after_in_parent=partial(_release_all, in_child=False),
+        after_in_child=partial(_release_all, in_child=True),
+    )  # fmt: skip
 
 
 class _OfThread(threading.local):

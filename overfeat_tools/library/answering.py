@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from overfeat_tools.backend import Array, FloatArray
-from overfeat_tools.errors import ImageError
+from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.parts import Result, begin_batch
 from overfeat_tools.pictures import Batches, Item, prepared
@@ -37,8 +37,12 @@ def answers(
     for item, result in _answered(network, list(ready), layers, 1, 1) if one else _streamed(network, ready, layers):
         place = "" if one and item.file is None else f"{item.place}: "
         if item.warning:
-            warnings.warn(f"{place}{item.warning}", stacklevel=4)
-        yield type(result)(f"{place}{result}") if isinstance(result, ImageError) else result
+            warnings.warn(f"{place}{item.warning}", stacklevel=5)  # where a method has been called
+        if isinstance(result, ImageError):
+            kind = MemoryShortageError if isinstance(result, MemoryShortageError) else ImageError
+            yield kind(f"{place}{result}")
+        else:
+            yield result
 
 
 def _streamed(

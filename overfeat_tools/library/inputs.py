@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -32,6 +33,7 @@ Picture: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | H
 Scale: TypeAlias = Literal[1, 255] | None
 """What white is in floating point."""
 
+_ARRAY = ("__array__", "__array_interface__", "__dlpack__")
 _FILE_BYTES = (bytes, bytearray, memoryview)
 _COLOURS = 3
 _PICTURE, _BATCH = 3, 4  # axes
@@ -163,13 +165,18 @@ def check_shape(shape: tuple[int, ...], place: str) -> None:
 
 
 def _as_numpy(array: Any, place: str) -> Array:  # noqa: ANN401 -- one of many libraries'
-    try:
-        return np.asarray(array)
-    except Exception as error:  # noqa: BLE001 -- libraries raise whatever they like
+    ways: list[Callable[[Any], Array]] = []
+    if any(hasattr(type(array), name) for name in _ARRAY[:2]):
+        ways.append(np.asarray)
+    if hasattr(type(array), _ARRAY[2]):
+        ways += [np.from_dlpack, partial(np.from_dlpack, device="cpu")]
+    reasons = []
+    for way in ways:
         try:
-            return np.from_dlpack(array, device="cpu")
-        except Exception:  # noqa: BLE001 -- the first reason is the better one
-            raise UsageError(f"{place}: {_kind(array)} gives no array of numpy's: {reason(error)}") from error
+            return way(array)
+        except Exception as error:  # noqa: BLE001 -- libraries raise whatever they like
+            reasons.append(reason(error))
+    raise UsageError(f"{place}: {_kind(array)} gives no array of numpy's: {reasons[0]}")
 
 
 def _is_image(one: object) -> bool:
@@ -179,7 +186,7 @@ def _is_image(one: object) -> bool:
 
 
 def _is_array(one: object) -> bool:
-    return any(hasattr(type(one), name) for name in ("__array__", "__array_interface__", "__dlpack__"))
+    return any(hasattr(type(one), name) for name in _ARRAY)
 
 
 def _kind(one: object) -> str:

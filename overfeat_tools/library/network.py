@@ -280,6 +280,8 @@ class Network:
 
     def close(self) -> None:
         """Let the weights and all memory go; the network can't be used any more."""
+        if self._engine:
+            self._engine.ledger.close()
         self._engine = None
 
     def __enter__(self) -> Self:

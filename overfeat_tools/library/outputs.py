@@ -18,5 +18,4 @@ def together(maps: Sequence[FloatArray]) -> FloatArray | list[FloatArray]:
     first = [values.transpose(2, 0, 1) for values in maps]
     if any(values.shape != first[0].shape for values in first):
         return [np.array(values, order="C") for values in first]
-    stacked: FloatArray = np.stack(first)
-    return stacked
+    return np.stack(first, out=np.empty((len(first), *first[0].shape), np.float32))  # else they keep their order

@@ -24,6 +24,9 @@ _SIZES_KEPT = 16
 # A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
 _BATCH, _BATCH_BYTES = 64, 1280 << 20
 
+# Asking the system what is free takes half a millisecond: small batches like one before do without.
+_SMALL_BYTES = 256 << 20
+
 Algorithms = dict[int, Algorithm]
 """The algorithm of each convolution, by the number of its layer."""
 
@@ -68,6 +71,7 @@ class Network:
         parameters = iter(map_weights(self.weight_file, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
+        self._fitted_bytes = 0  # the most that there has been room for
         self._programs: dict[tuple[object, ...], Program] = {}
         for number, layer in enumerate(topology.layers):
             if isinstance(layer, Convolve):
@@ -216,11 +220,15 @@ class Network:
         MemoryShortageError
             They don't.
         """
-        needed, free = self.needed_bytes(pictures, height, width, *layers), self.backend.free_bytes()
+        needed = self.needed_bytes(pictures, height, width, *layers)
+        if needed <= min(self._fitted_bytes, _SMALL_BYTES):
+            return
+        free = self.backend.free_bytes()
         if free is not None and needed > free:
             raise MemoryShortageError(
                 f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
             )
+        self._fitted_bytes = max(self._fitted_bytes, needed)
 
     def usual_batch(self) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
