@@ -38,13 +38,23 @@ def check(engine: Engine, layers: Sequence[int], run: Callable[[FloatArray], Seq
     ------
     OverfeatError
         A layer differs by more than `TOLERANCE`.
+
+    Notes
+    -----
+    Where scores differ by d, their softmax may differ by d / 2: large scores make large differences of what is at most
+    1.  So probabilities are judged by half of the largest score, if that is more than their own largest value.
     """
     pictures = specimens(engine)
     channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)
+    softmax = engine.topology.last_layer
+    maps = engine.begin_layers(pictures, {*layers, softmax - 1} if softmax in layers else layers)()
     for layer, theirs in zip(layers, run(channels_first), strict=True):
-        ours = engine.run(pictures, layer).transpose(0, 3, 1, 2)
+        ours = maps[layer].transpose(0, 3, 1, 2)
         if ours.shape != theirs.shape:
             raise OverfeatError(f"layer {layer} of {whose} has the shape {theirs.shape}, ours {ours.shape}")
-        difference = np.abs(ours - theirs).max() / np.abs(ours).max()
+        largest = np.abs(ours).max()
+        if layer == softmax:
+            largest = max(largest, np.abs(maps[softmax - 1]).max() / 2)
+        difference = np.abs(ours - theirs).max() / largest
         if not difference <= TOLERANCE:  # nor NaN
             raise OverfeatError(f"layer {layer} of {whose} differs from ours by {difference:.2g} of its largest value")
