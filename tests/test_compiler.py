@@ -398,11 +398,12 @@ def test_help_needs_no_llvmlite() -> None:
     assert "llvmlite" not in told
 
 
-def test_one_picture_needs_no_llvmlite() -> None:
-    """Loading kernels takes longer than the picture does without them."""
+def test_one_picture_needs_neither_llvmlite_nor_pydantic() -> None:
+    """Loading kernels takes longer than the picture does without them; so does loading what reads options for typer."""
     told = run("--net", "tiny", str(SAMPLES / "spiral.png"), options=("-X", "importtime"))
     assert "overfeat_tools.convolution" in told
     assert "llvmlite" not in told
+    assert "pydantic" not in told
 
 
 def answers(text: str) -> tuple[list[str], list[float]]:

@@ -1,6 +1,7 @@
 """Bad calls of the library: one clear exception each."""
 
 import gc
+import io
 import weakref
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "None": (errors.UsageError, "NoneType came", lambda net: net.features(None)),  # type: ignore[arg-type]
     "a number": (errors.UsageError, "int came", lambda net: net.features([7])),  # type: ignore[list-item]
     "lists of lists": (errors.UsageError, "list came", lambda net: net.features([[drawn(1)]])),  # type: ignore[list-item]
+    "an open file": (errors.UsageError, "BytesIO came", lambda net: net.features(io.BytesIO(b"P6"))),
     "an empty name": (errors.UsageError, "is empty", lambda net: net.features("")),
     "whole numbers": (errors.UsageError, "int64 came", lambda net: net.features(drawn(1).astype(np.int64))),
     "booleans": (errors.UsageError, "bool came", lambda net: net.features(drawn(1) > 7)),

@@ -102,6 +102,19 @@ def test_usage_errors(command: str, arguments: list[str]) -> None:
     run(command, *arguments, OVERFEAT_DATA="/nonexistent").one_line(2, f"of-{command}: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--threads", "1025"], "--threads 1025: a whole number from 1 to 1024 expected"),
+        (["-n", "1_0"], "-n 1_0: a whole number from 1 on expected"),
+        (["--threshold", "inf"], "--threshold inf: a number from 0 to 1 expected"),
+        (["--device", "abacus"], "--device abacus: auto, cpu or cuda expected"),
+    ],
+)
+def test_what_an_option_expects(arguments: list[str], line: str) -> None:
+    assert classify(*arguments).err == f"of-classify: {line}\n"
+
+
 @pytest.mark.parametrize("memory", ["-1", "9" * 5000])
 def test_memory_that_is_no_number(memory: str) -> None:
     classify(STAR, OVERFEAT_MEMORY=memory).one_line(2, "OVERFEAT_MEMORY")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,7 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        time.sleep(0.01)  # the reader brings the next one meanwhile
 
         def wait() -> np.ndarray:  # type: ignore[type-arg]
             nonlocal under_way

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from overfeat_tools.backend import Array, FloatArray
-from overfeat_tools.errors import ImageError, MemoryShortageError
+from overfeat_tools.errors import ImageError, MemoryShortageError, UsageError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.parts import Result, begin_batch
 from overfeat_tools.pictures import Batches, Item, prepared
@@ -37,12 +37,28 @@ def answers(
     for item, result in _answered(network, list(ready), layers, 1, 1) if one else _streamed(network, ready, layers):
         place = "" if one and item.file is None else f"{item.place}: "
         if item.warning:
-            warnings.warn(f"{place}{item.warning}", stacklevel=5)  # where a method has been called
+            warnings.warn(f"{place}{item.warning}", stacklevel=5)  # where a method was called
         if isinstance(result, ImageError):
             kind = MemoryShortageError if isinstance(result, MemoryShortageError) else ImageError
             yield kind(f"{place}{result}")
         else:
             yield result
+
+
+def raised(answers: Iterator[Maps | ImageError]) -> Iterator[Maps]:
+    """Raise the first error."""
+    for maps in answers:
+        if isinstance(maps, ImageError):
+            raise maps
+        yield maps
+
+
+def every(answers: Iterator[Maps | ImageError]) -> list[Maps]:
+    """Give the maps of all pictures, or raise the first error; there must be one picture at least."""
+    found = list(raised(answers))
+    if not found:
+        raise UsageError("there are no pictures")
+    return found
 
 
 def _streamed(

@@ -65,7 +65,7 @@ def given(pictures: Picture | Iterable[Picture], scale: Scale) -> Given:
         if array.ndim == 1 and array.dtype.kind in _OTHERS:  # of names, or of pictures
             return Given(one=False, pictures=array.tolist(), scale=scale)
         return Given(one=array.ndim == _PICTURE, pictures=[array], scale=scale)
-    if isinstance(pictures, Iterable):
+    if isinstance(pictures, Iterable) and not hasattr(pictures, "read"):  # an open file would give its lines
         return Given(one=False, pictures=pictures, scale=scale)
     raise UsageError(f"pictures expected, or an iterable of them; {_kind(pictures)} came")
 

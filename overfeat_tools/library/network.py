@@ -9,7 +9,7 @@ from typing import Literal, Self, TypeAlias
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
-from overfeat_tools.library.answering import Maps, answers
+from overfeat_tools.library.answering import Maps, answers, every, raised
 from overfeat_tools.library.arguments import Layer, Size
 from overfeat_tools.library.inputs import Given, Picture, Scale, given, items
 from overfeat_tools.library.outputs import row, together
@@ -57,8 +57,8 @@ class Network:
     uint8, or floating point with `scale`.  Several are an array (N, H, W, 3), or an iterable of any of these.  One
     picture gives a result without the axis of pictures.
 
-    Threads may share a network, and a process may have several.  A network can be pickled, without its weights, and is
-    opened again where it arrives; a child of `fork` may go on with its parent's.
+    Threads may share a network, and a process may have several.  It is pickled without its weights, and opened again
+    where it arrives; a child of `fork` may go on with its parent's.
 
     All methods raise `UsageError` where an argument is wrong, or something is no picture at all, and `ImageError`
     where a picture can't be used; see `overfeat_tools.errors`.
@@ -103,7 +103,6 @@ class Network:
         pictures
             One picture or several; see above.
         n : int
-            How many classes.
         size : int, "input" or "none"
             What the shorter side is scaled to, by default the network's input size; then the centre square is cut.
             With "none", it is only cut.
@@ -124,7 +123,7 @@ class Network:
         these = given(pictures, scale)
         rankings = [
             [(each.wnid, each.name, probability) for each, probability in rank(maps[last][0, 0], classes, n)]
-            for maps in self._all(these, (last,), prepare, side)
+            for maps in every(self._answers(these, (last,), prepare, side))
         ]
         return rankings[0] if these.one else rankings
 
@@ -157,7 +156,8 @@ class Network:
         (96, 1, 2)
         """
         last, these = self._topology.feature_layer, given(pictures, scale)
-        maps = together([maps[last] for maps in self._all(these, (last,), *self._to_maps(last, size))])
+        rows = every(self._answers(these, (last,), *self._to_maps(last, size)))
+        maps = together([maps[last] for maps in rows])
         if not isinstance(maps, list) and maps.shape[2:] == (1, 1):
             maps = maps[:, :, 0, 0]
         return maps[0] if these.one else maps
@@ -170,7 +170,7 @@ class Network:
         size: Size = None,
         scale: Scale = None,
     ) -> dict[Layer, FloatArray | list[FloatArray]]:
-        """Compute the outputs of several layers in one pass.
+        """Compute the outputs of several layers in one pass; they may be rounded otherwise than each by itself.
 
         Parameters
         ----------
@@ -195,8 +195,8 @@ class Network:
         numbers = {layer: self.layer_number(layer) for layer in layers}
         if not numbers:
             raise UsageError("no layers are asked for")
-        wanted, these = tuple(dict.fromkeys(numbers.values())), given(pictures, scale)
-        rows = self._all(these, wanted, *self._to_maps(max(wanted), size))
+        these, wanted = given(pictures, scale), tuple(dict.fromkeys(numbers.values()))
+        rows = every(self._answers(these, wanted, *self._to_maps(max(wanted), size)))
         maps = {layer: together([maps[number] for maps in rows]) for layer, number in numbers.items()}
         return {layer: values[0] for layer, values in maps.items()} if these.one else maps
 
@@ -233,7 +233,7 @@ class Network:
         found = self._answers(given(pictures, scale), (last,), *self._to_maps(last, size))
 
         # No generator itself, so that arguments are checked here and not before the first row.
-        answered = _raised(found) if errors == "raise" else found
+        answered = raised(found) if errors == "raise" else found
         return (maps if isinstance(maps, ImageError) else row(maps[last]) for maps in answered)
 
     def layer_number(self, layer: Layer) -> int:
@@ -252,15 +252,6 @@ class Network:
     ) -> Iterator[Maps | ImageError]:
         return answers(self.engine, items(these, side), prepare, layers, one=these.one)
 
-    def _all(
-        self, these: Given, layers: tuple[int, ...], prepare: Callable[[Array], Array], side: int | None
-    ) -> list[Maps]:
-        """Give the maps of all pictures, or raise the first error."""
-        found = list(_raised(self._answers(these, layers, prepare, side)))
-        if not found:
-            raise UsageError("there are no pictures")
-        return found
-
     @property
     def input_size(self) -> int:
         """The side of the smallest picture."""
@@ -273,7 +264,7 @@ class Network:
 
     @property
     def engine(self) -> Engine:
-        """What computes: takes batches, gives arrays with the channels last.  It may change in any version."""
+        """What computes: batches to arrays with the channels last.  It may change in any version."""
         if self._engine is None:
             raise UsageError(f"the network {self.name} is closed")
         return self._engine
@@ -300,11 +291,3 @@ class Network:
 
     def __reduce__(self) -> tuple[Callable[[], "Network"], tuple[()]]:
         return self._open, ()
-
-
-def _raised(answers: Iterator[Maps | ImageError]) -> Iterator[Maps]:
-    """Raise the first error."""
-    for maps in answers:
-        if isinstance(maps, ImageError):
-            raise maps
-        yield maps

@@ -24,7 +24,7 @@ _SIZES_KEPT = 16
 # A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
 _BATCH, _BATCH_BYTES = 64, 1280 << 20
 
-# Asking the system what is free takes half a millisecond: small batches like one before do without.
+# Asking the system what is free takes tenths of a millisecond: small batches like one before do without.
 _SMALL_BYTES = 256 << 20
 
 Algorithms = dict[int, Algorithm]
