@@ -20,7 +20,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_array
 
@@ -177,7 +177,7 @@ def test_pipeline_and_searches(net: Network) -> None:
     x, wide = stripes(24)
     pipeline = make_pipeline(OverfeatTransformer(net), StandardScaler(), LinearSVC(C=0.01))
     assert cross_val_score(pipeline, x, wide, cv=3).tolist() == [1.0] * 3
-    grid = {"overfeattransformer__layer": [3, "features"], "linearsvc__C": [1e-9, 0.01]}
+    grid = {"overfeattransformer__layer": [3, "features"], "svc__C": [1e-9, 1.0]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(x, wide)
     assert search.score(x, wide) == 1.0
     assert (pickle.loads(pickle.dumps(pipeline.fit(x, wide))).predict(x) == wide).all()  # noqa: S301 -- it is our own
