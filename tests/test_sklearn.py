@@ -175,7 +175,7 @@ def test_copies_are_without_weights(kind: Untyped, net: Network) -> None:
 
 def test_pipeline_and_searches(net: Network) -> None:
     x, wide = stripes(24)
-    pipeline = make_pipeline(OverfeatTransformer(net), StandardScaler(), LinearSVC(C=0.01))
+    pipeline = make_pipeline(OverfeatTransformer(net), StandardScaler(), SVC(kernel="linear"))
     assert cross_val_score(pipeline, x, wide, cv=3).tolist() == [1.0] * 3
     grid = {"overfeattransformer__layer": [3, "features"], "svc__C": [1e-9, 1.0]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(x, wide)
