@@ -1,31 +1,26 @@
 """ONNX Runtime and OpenVINO as peers: the same networks with the same weights as ONNX models.
 
-A model is a small file beside a copy of the weight file, which it refers to as external data: ONNX
-Runtime then maps the weights instead of parsing half a gigabyte, and models of several layers share
-them.  Models take any number and size of pictures.
+A model is a small file beside the weights, its external data: ONNX Runtime then maps them instead of parsing half a
+gigabyte, and models of several layers share them.  Models take any number and size of pictures.
 """
 
 import hashlib
-import math
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.networks.layers import Convolve, FragmentPool, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools import Network
+from overfeat_tools.interop import to_onnx
+from overfeat_tools.networks.layers import FragmentPool
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.networks.weights import find_parameters
 
 Array = npt.NDArray[Any]
 
 BFLOAT16 = "OpenVINO, bf16"
 
 _SAMPLE_BYTES = 1 << 20
-# Old enough for every ONNX Runtime of these years.
-_OPSET, _IR_VERSION = 17, 8
 
 
 class OnnxPeer:
@@ -104,22 +99,15 @@ Peer = OnnxPeer | OpenVinoPeer
 def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | None = None) -> Path:
     """Make the model of a network up to a layer unless it is there; give its path."""
     folder = cache / "onnx" / f"{topology.name}-{_fingerprint(weights)}"
-    dense = "-dense" if isinstance(topology.layers[topology.last_pool], FragmentPool) else ""
+    pool = topology.layers[topology.last_pool]
+    dense = "-dense" if isinstance(pool, FragmentPool) else ""
     model = folder / f"{topology.name}{dense}{'' if last is None else f'-layer{last}'}.onnx"
-    copy = folder / weights.name
-    if not copy.exists() or copy.stat().st_size != weights.stat().st_size:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = copy.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        try:
-            os.link(weights.resolve(), part)
-        except OSError:  # another file system
-            shutil.copyfile(weights, part)
-        part.replace(copy)
     if not model.exists():
-        part = model.with_suffix(".part")
-        part.write_bytes(_model(topology, weights, topology.last_layer if last is None else last))
-        part.replace(model)
+        folder.mkdir(parents=True, exist_ok=True)
+        with Network(topology.name, weights=weights.parent, device="cpu") as net:
+            to_onnx(net, model, topology.last_layer if last is None else last, external_data=True)
+        if isinstance(pool, FragmentPool):
+            _slide(model, pool.size)
     return model
 
 
@@ -134,81 +122,16 @@ def _fingerprint(weights: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _model(topology: Topology, weights: Path, last: int) -> bytes:
-    graph = _Graph(weights.name)
-    with weights.open("rb") as file:
-        places = find_parameters(file, topology.kernel_shapes, topology.parameter_names)
-    kernels = zip(topology.kernel_shapes, places, strict=True)
-    pad, dilation = 0, 1
-    for number, layer in enumerate(topology.layers[: last + 1]):
-        match layer:
-            case Normalise():
-                graph.add("Sub", graph.constant("mean", layer.mean))
-                graph.add("Div", graph.constant("deviation", layer.deviation))
-            case Pad():
-                pad = layer.width
-            case Convolve():
-                shape, (weight, bias) = next(kernels)
-                kernels_name = graph.mapped(f"weight{number}", shape, weight)
-                bias_name = graph.mapped(f"bias{number}", shape[:1], bias)
-                dilations = [dilation if layer.size > 1 else 1] * 2
-                strides = [layer.stride] * 2
-                graph.add("Conv", kernels_name, bias_name, strides=strides, pads=[pad] * 4, dilations=dilations)
-                pad = 0
-            case Rectify():
-                graph.add("Relu")
-            case MaxPool():
-                graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
-            case FragmentPool():
-                # Not in fragments but, as others would do it, at every place, for a classifier with gaps.
-                graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[1, 1])
-                dilation = layer.size
-            case Softmax():
-                graph.add("Softmax", axis=1)
-    return graph.model(topology.name)
+def _slide(model: Path, size: int) -> None:
+    """Take a model's last pool at every place, as others would do it, for a classifier with gaps."""
+    import onnx
 
-
-class _Graph:
-    """A chain of operations under construction; `value` is the name of the last one's result."""
-
-    def __init__(self, weight_file: str) -> None:
-        self.value = "pictures"
-        self._weight_file = weight_file
-        self._nodes: list[Any] = []
-        self._tensors: list[Any] = []
-
-    def add(self, kind: str, *inputs: str, **attributes: Any) -> None:  # noqa: ANN401 -- whatever onnx takes
-        """Apply an operation to the last value."""
-        from onnx import helper
-
-        value = f"value{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, [self.value, *inputs], [value], **attributes))
-        self.value = value
-
-    def constant(self, name: str, number: float | tuple[float, ...]) -> str:
-        """Add a number, or one for each channel; give its name."""
-        from onnx import numpy_helper
-
-        self._tensors.append(numpy_helper.from_array(np.array(number, np.float32).reshape(-1, 1, 1), name))
-        return name
-
-    def mapped(self, name: str, shape: tuple[int, ...], offset: int) -> str:
-        """Add the tensor of the weight file that begins at a byte; give its name."""
-        from onnx import TensorProto
-
-        tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
-        length = 4 * math.prod(shape)
-        for key, entry in (("location", self._weight_file), ("offset", offset), ("length", length)):
-            tensor.external_data.add(key=key, value=str(entry))
-        self._tensors.append(tensor)
-        return name
-
-    def model(self, name: str) -> bytes:
-        """Give the finished file."""
-        from onnx import TensorProto, helper
-
-        pictures = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, "h", "w"])
-        result = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, None)
-        graph = helper.make_graph(self._nodes, name, [pictures], [result], self._tensors)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-        return bytes(model.SerializeToString())
+    made = onnx.load(model, load_external_data=False)
+    pool = max(number for number, node in enumerate(made.graph.node) if node.op_type == "MaxPool")
+    for node in made.graph.node[pool:]:
+        if node.op_type == "Conv":
+            node.attribute.append(onnx.helper.make_attribute("dilations", [size, size]))
+    for attribute in made.graph.node[pool].attribute:
+        if attribute.name == "strides":
+            attribute.ints[:] = [1, 1]
+    onnx.save(made, model)

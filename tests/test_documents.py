@@ -147,13 +147,16 @@ def test_python_examples_are_python() -> None:
 def test_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What is said to run as it is runs, and prints what is said."""
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    [example] = [block for block in blocks if '"tiny"' in block]
+    examples = [block for block in blocks if '"tiny"' in block]
     monkeypatch.chdir(ROOT)
-    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 -- our own
-    printed = capsys.readouterr().out.splitlines()
-    for said in re.findall(r"print\(.*\)  # (.*)", example):
-        assert said in printed
-    assert printed[0].startswith("star 0.9")
+    for example in examples:
+        if all(map(importlib.util.find_spec, re.findall(r"^(?:from|import) (torch|sklearn)\b", example, re.MULTILINE))):
+            exec(compile(example, "README.md", "exec"), {})  # noqa: S102 -- our own
+            printed = capsys.readouterr().out.splitlines()
+            for said in re.findall(r"print\(.*\)  # (.*)", example):
+                assert said in printed
+            if example is examples[0]:
+                assert printed[0].startswith("star 0.9")
 
 
 def test_make_targets_exist() -> None:

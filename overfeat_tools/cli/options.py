@@ -30,6 +30,44 @@ Version = Annotated[
     ),
 ]  # fmt: skip
 
+Net = Annotated[
+    Literal["tiny", "fast", "accurate", "vgg11", "vgg16", "vgg19"] | None,
+    Option(
+        "--net",
+        help="Network to run. [default: fast]",
+        manual="""
+        The network to run.
+        The default is
+        .Cm fast .
+        .Cm tiny
+        comes with the program and needs no weight file.
+        It is a demonstration that recognises 26 classes of drawn patterns and knows nothing about photographs.
+        .Cm vgg11 ,
+        .Cm vgg16
+        and
+        .Cm vgg19
+        came a year after OverFeat; they classify better and take several times as long.
+        See
+        .Sx THE NETWORKS
+        in
+        .Xr overfeat_tools 7 .
+        """,
+    ),
+]
+
+Accurate = Annotated[
+    bool,
+    Option(
+        "-l",
+        help="The same as --net accurate.",
+        manual="""
+        The same as
+        .Fl -net Cm accurate .
+        It is an error to name another network as well.
+        """,
+    ),
+]
+
 Folder = Annotated[
     str | None,
     Option(
@@ -54,42 +92,8 @@ Folder = Annotated[
 class NetworkOptions(InputOptions):
     """Which network to run, and how: the options of every command that runs one."""
 
-    net: Annotated[
-        Literal["tiny", "fast", "accurate", "vgg11", "vgg16", "vgg19"] | None,
-        Option(
-            "--net",
-            help="Network to run. [default: fast]",
-            manual="""
-            The network to run.
-            The default is
-            .Cm fast .
-            .Cm tiny
-            comes with the program and needs no weight file.
-            It is a demonstration that recognises 26 classes of drawn patterns and knows nothing about photographs.
-            .Cm vgg11 ,
-            .Cm vgg16
-            and
-            .Cm vgg19
-            came a year after OverFeat; they classify better and take several times as long.
-            See
-            .Sx THE NETWORKS
-            in
-            .Xr overfeat_tools 7 .
-            """,
-        ),
-    ] = None
-    accurate: Annotated[
-        bool,
-        Option(
-            "-l",
-            help="The same as --net accurate.",
-            manual="""
-            The same as
-            .Fl -net Cm accurate .
-            It is an error to name another network as well.
-            """,
-        ),
-    ] = False
+    net: Net = None
+    accurate: Accurate = False
     folder: Folder = None
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
@@ -212,6 +216,17 @@ class NetworkOptions(InputOptions):
     @property
     def name(self) -> str:
         """The network asked for."""
-        if self.accurate and self.net not in (None, "accurate"):
-            raise UsageError(f"-l means --net accurate; it can't go with --net {self.net}")
-        return "accurate" if self.accurate else self.net or "fast"
+        return network_name(self.net, accurate=self.accurate)
+
+
+def network_name(net: str | None, *, accurate: bool) -> str:
+    """Give the name of the network that the options `--net` and `-l` ask for.
+
+    Raises
+    ------
+    UsageError
+        They contradict each other.
+    """
+    if accurate and net not in (None, "accurate"):
+        raise UsageError(f"-l means --net accurate; it can't go with --net {net}")
+    return "accurate" if accurate else net or "fast"

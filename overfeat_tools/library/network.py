@@ -285,5 +285,9 @@ class Network:
         where = "closed" if self._engine is None else str(self._engine.backend)
         return f"<Network {self.name}: {where}>"
 
+    def __deepcopy__(self, _: object) -> Self:
+        """Give this network itself: it can't be changed, and a second one would take its memory again."""
+        return self
+
     def __reduce__(self) -> tuple[Callable[[], "Network"], tuple[()]]:
         return self._open, ()

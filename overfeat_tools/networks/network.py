@@ -68,8 +68,8 @@ class Network:
         self.topology, self.backend = topology, backend
         self.ledger = Ledger(rates_of(backend), packed_limit_bytes, backend.compiler)
         where = PACKAGED if topology.packaged else weights_folder(folder)
-        path, names = where / topology.weight_file, topology.parameter_names
-        parameters = iter(map_weights(path, topology.kernel_shapes, topology.name, names))
+        self.weight_file, names = where / topology.weight_file, topology.parameter_names
+        parameters = iter(map_weights(self.weight_file, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
         self._fitted_bytes = 0  # the most that there has been room for
