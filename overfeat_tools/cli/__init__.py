@@ -8,7 +8,7 @@ every byte is written or the failure is told, and standard error, on which `prog
 
 from overfeat_tools.cli.declaration import Argument, Option, whole_number
 from overfeat_tools.cli.inputs import InputOptions, input_files
-from overfeat_tools.cli.options import Folder, NetworkOptions, Version
+from overfeat_tools.cli.options import EngineOptions, Folder, NetworkOptions, Version
 from overfeat_tools.cli.output_options import FORMAT, ExactDecode, Header, MapOptions, check_header
 from overfeat_tools.cli.program import program, started
 from overfeat_tools.cli.progress import Progress
@@ -17,6 +17,7 @@ from overfeat_tools.cli.streams import agreed, say, write, write_pieces
 __all__ = [
     "FORMAT",
     "Argument",
+    "EngineOptions",
     "ExactDecode",
     "Folder",
     "Header",

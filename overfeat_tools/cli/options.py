@@ -51,7 +51,7 @@ Folder = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class NetworkOptions(InputOptions):
+class EngineOptions:
     """Which network to run, and how: the options of every command that runs one."""
 
     net: Annotated[
@@ -124,21 +124,6 @@ class NetworkOptions(InputOptions):
             """,
         ),
     ] = None  # fmt: skip
-    batch: Annotated[
-        int | None,
-        Option(
-            "--batch", metavar="N", min=1, max=4096,
-            help="Compute at most N pictures at a time. [default: 64, 16 with VGG's large maps]",
-            manual="""
-            Compute at most
-            .Ar N
-            pictures at a time, from {min} to {max}.
-            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
-            Large batches are faster and need more memory.
-            This is only a limit: no picture ever waits for others to arrive.
-            """,
-        ),
-    ] = None  # fmt: skip
     method: Annotated[
         Literal["auto", "gemm", "fft", "cook-toom"],
         Option(
@@ -182,17 +167,6 @@ class NetworkOptions(InputOptions):
             """,
         ),
     ] = False
-    strict: Annotated[
-        bool,
-        Option(
-            "--strict",
-            help="Stop at the first picture that can't be used, or only in part.",
-            manual="""
-            Stop at the first picture that can't be used, instead of going on with the next.
-            A damaged picture that could be decoded only in part counts as one that can't be used.
-            """,
-        ),
-    ] = False
     verbose: Annotated[
         bool,
         Option(
@@ -214,3 +188,8 @@ class NetworkOptions(InputOptions):
         if self.accurate and self.net not in (None, "accurate"):
             raise UsageError(f"-l means --net accurate; it can't go with --net {self.net}")
         return "accurate" if self.accurate else self.net or "fast"
+
+
+@dataclass(eq=False, repr=False)
+class NetworkOptions(EngineOptions, InputOptions):
+    """The options of every command that runs a network on the pictures it is given."""
