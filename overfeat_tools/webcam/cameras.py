@@ -33,9 +33,9 @@ def cameras() -> list[Camera]:
     return list(_of_mac()) if sys.platform == "darwin" else [_with_sizes(camera) for camera in _of_linux()]
 
 
-def _of_linux(folder: Path = _LINUX) -> Iterator[Camera]:
+def _of_linux() -> Iterator[Camera]:
     """Give the first node of each device: what follows it are metadata and other views of it."""
-    for node in sorted(folder.glob("video[0-9]*"), key=lambda node: int(node.name[5:])):
+    for node in sorted(_LINUX.glob("video[0-9]*"), key=lambda node: int(node.name[5:])):
         index, name = (_text(node / each) for each in ("index", "name"))
         if index in ("0", ""):
             yield Camera(int(node.name[5:]), name or node.name)

@@ -122,12 +122,17 @@ class Child:
         )  # fmt: skip
         assert self._process.stdin  # noqa: S101 -- for mypy
         assert self._process.stdout  # noqa: S101
-        assert self._process.stderr  # noqa: S101
         self._life, self._pictures = self._process.stdin, self._process.stdout
         self.path = f"/dev/fd/{self._pictures.fileno()}"
         self._said: deque[bytes] = deque(maxlen=_MESSAGES)
-        self._listener = threading.Thread(target=self._said.extend, args=(self._process.stderr,), daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="listener", daemon=True)
         self._listener.start()
+
+    def _listen(self) -> None:
+        """Keep the last messages; unread, they would fill their pipe, and ffmpeg would wait."""
+        assert self._process.stderr  # noqa: S101
+        with self._process.stderr as messages:
+            self._said.extend(messages)
 
     def __enter__(self) -> Self:
         return self
@@ -154,16 +159,19 @@ class Child:
         if status == 0 and pictures and not self.source.is_camera:
             return None
         said = [line.decode(errors="replace").strip().removeprefix(f"{self.source.name}: ") for line in self._said]
-        why = explained(said, camera=self.source.is_camera)
         if not pictures:
-            return why or "there is no video in it"
-        return "it stopped" + (f": {why}" if why else "")
+            return explained(said, camera=self.source.is_camera) or "there is no video in it"
+        return f"it stopped after {pictures} pictures" + (f": {_last(said)}" if said else "")
 
 
 def explained(said: list[str], *, camera: bool) -> str:
-    """Say what messages of ffmpeg mean, or repeat the last."""
+    """Say what messages of ffmpeg mean that a source can't be opened, or repeat the last."""
     for words, of_camera, of_other in _MEANINGS:
         if re.search(words, "\n".join(said), re.IGNORECASE):
             return of_camera if camera else of_other
-    last = re.sub(r"^\[[^]]*\] ", "", said[-1]) if said else ""
+    return _last(said) if said else ""
+
+
+def _last(said: list[str]) -> str:
+    last = re.sub(r"^\[[^]]*\] ", "", said[-1])
     return last[:1].lower() + last[1:]
