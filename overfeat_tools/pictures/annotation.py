@@ -1,5 +1,6 @@
 """Pictures with names and bars in a panel below, for people to look at."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,12 @@ def annotated(pixels: Array, lines: Sequence[tuple[str, float]], note: str) -> A
         y = top + row * step
         draw.rectangle((0, y, round(probability * (width - 1)), y + step - 2), fill=_BAR)
         draw.text((margin, y), f"{probability:.1%}", _TEXT, font)
-        draw.text((margin + number_width, y), name, _TEXT, font)
-    draw.text((margin, top + len(lines) * step), note, _TEXT, font)
+        draw.text((margin + number_width, y), _in_letters_of_the_font(name), _TEXT, font)
+    draw.text((margin, top + len(lines) * step), _in_letters_of_the_font(note), _TEXT, font)
     return np.asarray(image)
+
+
+def _in_letters_of_the_font(text: str) -> str:
+    """Take accents from their letters, and put question marks for others: Pillow's own font knows only ASCII."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in plain)
