@@ -265,6 +265,7 @@ SAID = {
     "[video4linux2,v4l2 @ 0x5] ioctl(VIDIOC_STREAMON): Device or resource busy": "another program",
     "[in#0 @ 0x5] Error opening input: No such file or directory\nError opening input file /dev/video0.": "--list",
     "[in#0 @ 0x5] Error opening input: Inappropriate ioctl for device": "no such camera",
+    "[in#0 @ 0x5] Server\nError opening input files: Connection refused": "connection refused",
     "": "there is no video in it",
     "[x @ 0x5] Something new": "something new",
 }

@@ -173,5 +173,5 @@ def explained(said: list[str], *, camera: bool) -> str:
 
 
 def _last(said: list[str]) -> str:
-    last = re.sub(r"^\[[^]]*\] ", "", said[-1])
+    last = re.sub(r"^(\[[^]]*\] )?(Error opening input( files)?: )?", "", said[-1])
     return last[:1].lower() + last[1:]
