@@ -62,10 +62,12 @@ def _switch(flag: Flag) -> Switch:
     return Switch(flag.spellings, summary, None if flag.takes_none else Value.of(flag.words), flag.repeats)
 
 
-def operand(program: str) -> Value:
-    """Give what a program takes besides options."""
+def operand(program: str) -> Value | None:
+    """Give what a program takes besides options, if it takes anything."""
     hints = get_type_hints(module_of(program).Options, include_extras=True)
-    declared = next(each for hint in hints.values() for each in get_args(hint) if isinstance(each, cli.Argument))
+    arguments = (each for hint in hints.values() for each in get_args(hint) if isinstance(each, cli.Argument))
+    if (declared := next(arguments, None)) is None:
+        return None
     networks = [file.network for file in published_files(None)] if declared.metavar == "NET" else []
     return Value.of([str(declared.metavar), *networks])
 
@@ -103,7 +105,9 @@ complete -F {function} {program}
 """
 
 
-def _in_bash(value: Value) -> str:
+def _in_bash(value: Value | None) -> str:
+    if value is None:
+        return ":"
     words = f"COMPREPLY=($(compgen -W '{' '.join(value.words)}' -- \"$word\"))" if value.words else ""
     places = "compopt -o default" if value.files else "compopt -o dirnames" if value.folders else ""
     return "; ".join(filter(None, [words, places])) or ":"
@@ -112,7 +116,8 @@ def _in_bash(value: Value) -> str:
 def zsh(program: str) -> str:
     """Make the file for zsh."""
     specs = [_in_zsh(one, spelling) for one in switches(program) for spelling in one.spellings]
-    lines = " \\\n".join(f"  '{spec}'" for spec in [*specs, f"*{_action(operand(program))}"])
+    taken = operand(program)
+    lines = " \\\n".join(f"  '{spec}'" for spec in [*specs, *([f"*{_action(taken)}"] if taken else [])])
     return f"#compdef {program}\n# {ORIGIN.format(program)}\n_arguments -s -S \\\n{lines}\n"
 
 
@@ -139,7 +144,8 @@ def fish(program: str) -> str:
         value = ("-r " if one.value.files else "-x ") + _in_fish(one.value) if one.value else ""
         summary = one.help.replace("\\", r"\\").replace("'", r"\'")
         lines.append(f"complete -c {program} {spellings} {value}-d '{summary}'")
-    lines.append(f"complete -c {program} {'' if operand(program).files else '-f '}{_in_fish(operand(program))}")
+    taken = operand(program)
+    lines.append(f"complete -c {program} {'' if taken and taken.files else '-f '}{_in_fish(taken) if taken else ''}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 STAR = str(SAMPLES / "star.png")
-COMMANDS = ("classify", "download", "export", "features", "layer")
+COMMANDS = ("classify", "download", "export", "features", "layer", "webcam")
 PATIENCE_SECONDS = 120.0  # for what would never come, not a measure of speed
 
 

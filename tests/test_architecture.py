@@ -37,7 +37,7 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["classify", "export", "features", "layer"])
+@pytest.mark.parametrize("module", ["classify", "export", "features", "layer", "webcam"])
 def test_commands_start_lean(module: str) -> None:
     """Help, version and usage errors need no arrays."""
     light = {"overfeat_tools", "overfeat_tools.cli", "overfeat_tools.errors"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENCE_SECONDS, ROOT, SAMPLES, STAR, Live, argv, environment, sample_ppm, shell
+from tests.processes import COMMANDS, PATIENCE_SECONDS, ROOT, SAMPLES, STAR, Live, argv, environment, sample_ppm, shell
 
 PICTURE = sample_ppm("star")
 
@@ -143,7 +143,7 @@ def test_reader_that_was_never_there() -> None:
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
-@pytest.mark.parametrize("command", ["classify", "download", "features", "layer"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_importing_a_command_changes_no_signal(command: str) -> None:
     program = (
         "import signal\nbefore = [signal.getsignal(number) for number in signal.valid_signals()]\n"

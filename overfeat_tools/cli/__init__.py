@@ -8,7 +8,7 @@ every byte is written or the failure is told, and standard error, on which `prog
 
 from overfeat_tools.cli.declaration import Argument, Option, whole_number
 from overfeat_tools.cli.inputs import InputOptions, input_files
-from overfeat_tools.cli.options import Accurate, Folder, Net, NetworkOptions, Version, network_name
+from overfeat_tools.cli.options import Accurate, EngineOptions, Folder, Net, NetworkOptions, Version, network_name
 from overfeat_tools.cli.output_options import FORMAT, ExactDecode, Header, MapOptions, check_header
 from overfeat_tools.cli.program import program, started
 from overfeat_tools.cli.progress import Progress
@@ -18,6 +18,7 @@ __all__ = [
     "FORMAT",
     "Accurate",
     "Argument",
+    "EngineOptions",
     "ExactDecode",
     "Folder",
     "Header",

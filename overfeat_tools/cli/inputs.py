@@ -17,6 +17,32 @@ class InputOptions:
         list[str] | None,
         Argument("FILE", help="Pictures in any common format, or tar archives of them; none or - is standard input."),
     ] = None
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="Stop at the first picture that can't be used, or only in part.",
+            manual="""
+            Stop at the first picture that can't be used, instead of going on with the next.
+            A damaged picture that could be decoded only in part counts as one that can't be used.
+            """,
+        ),
+    ] = False
+    batch: Annotated[
+        int | None,
+        Option(
+            "--batch", metavar="N", min=1, max=4096,
+            help="Compute at most N pictures at a time. [default: 64, 16 with VGG's large maps]",
+            manual="""
+            Compute at most
+            .Ar N
+            pictures at a time, from {min} to {max}.
+            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
+            Large batches are faster and need more memory.
+            This is only a limit: no picture ever waits for others to arrive.
+            """,
+        ),
+    ] = None  # fmt: skip
     names_from: Annotated[
         str | None,
         Option(

@@ -89,7 +89,7 @@ Folder = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class NetworkOptions(InputOptions):
+class EngineOptions:
     """Which network to run, and how: the options of every command that runs one."""
 
     net: Net = None
@@ -125,21 +125,6 @@ class NetworkOptions(InputOptions):
             .Ar N
             threads, from {min} to {max}.
             The default is one for each processor that the program may run on.
-            """,
-        ),
-    ] = None  # fmt: skip
-    batch: Annotated[
-        int | None,
-        Option(
-            "--batch", metavar="N", min=1, max=4096,
-            help="Compute at most N pictures at a time. [default: 64, 16 with VGG's large maps]",
-            manual="""
-            Compute at most
-            .Ar N
-            pictures at a time, from {min} to {max}.
-            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
-            Large batches are faster and need more memory.
-            This is only a limit: no picture ever waits for others to arrive.
             """,
         ),
     ] = None  # fmt: skip
@@ -186,17 +171,6 @@ class NetworkOptions(InputOptions):
             """,
         ),
     ] = False
-    strict: Annotated[
-        bool,
-        Option(
-            "--strict",
-            help="Stop at the first picture that can't be used, or only in part.",
-            manual="""
-            Stop at the first picture that can't be used, instead of going on with the next.
-            A damaged picture that could be decoded only in part counts as one that can't be used.
-            """,
-        ),
-    ] = False
     verbose: Annotated[
         bool,
         Option(
@@ -217,6 +191,11 @@ class NetworkOptions(InputOptions):
     def name(self) -> str:
         """The network asked for."""
         return network_name(self.net, accurate=self.accurate)
+
+
+@dataclass(eq=False, repr=False)
+class NetworkOptions(EngineOptions, InputOptions):
+    """The options of every command that runs a network on the pictures it is given."""
 
 
 def network_name(net: str | None, *, accurate: bool) -> str:
