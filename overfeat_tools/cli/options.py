@@ -123,7 +123,7 @@ class EngineOptions:
             manual="""
             Compute on
             .Ar N
-            threads, from {min} to {max}.
+            threads, from {min} to {max}, and decode picture files on as many.
             The default is one for each processor that the program may run on.
             """,
         ),

@@ -58,7 +58,8 @@ class Pool:
 
     def __init__(self, threads: int, most_items: int, most_pixels: int) -> None:
         self._most_threads, self._most_items, self._most_pixels = threads, most_items, most_pixels
-        self._room_pixels = min(_MOST_PIXELS, (free_bytes() or math.inf) / 2 / _BYTES_OF_PIXEL)
+        free = free_bytes()
+        self._room_pixels = min(_MOST_PIXELS, (math.inf if free is None else free) / 2 / _BYTES_OF_PIXEL)
         self._places: deque[_Place] = deque()
         self._todo: deque[tuple[_Place, Task]] = deque()
         self._threads = self._idle = self._file_bytes = self._pixels = self._claimed_pixels = 0
