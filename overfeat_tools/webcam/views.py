@@ -62,7 +62,8 @@ class Records:
             case "tsv":
                 write(ranking.ranking_tsv(answer.best, item.number, item.file))
             case _:
-                told: dict[str, Any] = {"age_seconds": round(answer.age_seconds, 4), "dropped": answer.dropped} | item.told
+                told: dict[str, Any] = {"dropped": answer.dropped, **item.told}
+                told["age_seconds"] = round(answer.age_seconds, 4)
                 write(ranking.ranking_json(answer.best, item.number, item.file, **told))
 
     def fail(self, item: Item) -> None:
