@@ -50,7 +50,7 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = 0  # fmt: skip
-    form: Annotated[Literal["text", "tsv", "json"], cli.FORMAT] = "text"
+    form: Annotated[Literal["text", "tsv", "json", "html"], cli.FORMAT] = "text"
     header: cli.Header = False
     size: Annotated[
         str | None,
@@ -119,6 +119,8 @@ class Options(cli.NetworkOptions):
             They do.
         """
         cli.check_header(self.form, header=self.header)
+        if self.form == "html" and self.truth is not None:
+            raise UsageError("--truth counts what is right; it goes with --format text, tsv or json")
         if self.self_test and (self.files or self.names_from is not None or self.truth is not None):
             raise UsageError("--self-test draws its own pictures: it goes with neither files nor --truth")
 
@@ -147,6 +149,8 @@ def classify(options: Options) -> int:
     side = sizes.side_of_one_answer(topology, options.size)
     prepare = partial(to_one_answer, topology=topology, side=side)
     kind = Printer if options.truth is None else Judge
+    if options.form == "html":
+        from overfeat_tools.commands.page_printer import PagePrinter as kind  # noqa: N813 -- one of three
     printer = kind(options, classes)
     network = run.open_network(options)
     decode_side = None if options.exact else side
