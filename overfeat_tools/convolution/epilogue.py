@@ -85,36 +85,47 @@ def rectify(x: Array, threshold: float) -> None:
     bits *= x > threshold
 
 
-def max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend) -> None:
+Offsets = Sequence[tuple[int, int]]
+"""Rows and columns that are left out above and on the left of the first window."""
+
+
+def max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend, offsets: Offsets = ((0, 0),)) -> None:
     """Write the maximum of each window of `size` x `size`; windows don't overlap, and what is left over is dropped.
 
     Parameters
     ----------
     x : array (N, H, W, K) float32
-    y : array (N, H // size, W // size, K) float32
+    y : array (N * offsets, (H - down) // size, (W - right) // size, K) float32, or smaller
+        Of each picture the result for every offset, one after the other.
     size : int
     backend : Backend
+    offsets : sequence of (down, right)
     """
-    pictures, height, width, kernels = y.shape
-    covered = x[:, : height * size, : width * size]
-    windows = covered.reshape(pictures, height, size, width, size, kernels)  # a view: two axes are split
+    _, height, width, kernels = y.shape
 
-    def pool(band: tuple[int, slice]) -> None:
-        window_maximum(windows[band].transpose(1, 3, 0, 2, 4), y[band], backend)
+    def pool(place: tuple[int, slice]) -> None:
+        number, band = place
+        picture, (down, right) = number // len(offsets), offsets[number % len(offsets)]
+        covered = x[picture, down : down + height * size, right : right + width * size]
+        windows = covered.reshape(height, size, width, size, kernels)  # a view: two axes are split
+        window_maximum(windows[band].transpose(1, 3, 0, 2, 4), y[place], backend)
 
-    backend.parallel_for(pool, list(itertools.product(range(pictures), backend.chunks(height))))
+    backend.parallel_for(pool, list(itertools.product(range(len(y)), backend.chunks(height))))
 
 
-def compiled_max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend, compiler: Compiler) -> None:
-    """Do so with a compiled kernel: write into `y` (N, H // size, W // size, K); K fills whole vectors."""
+def compiled_max_pool(
+    x: FloatArray, y: FloatArray, size: int, backend: Backend, compiler: Compiler, offsets: Offsets = ((0, 0),)
+) -> None:
+    """Do so with a compiled kernel; K fills whole vectors."""
     (_, rows, _, kernels), strides = y.shape, [stride // FLOAT_BYTES for stride in x.strides[1:3]]
     pool, channels = Epilogue(np.zeros(kernels, np.float32), None, size), slice(0, kernels)
 
-    def piece(picture: int, band: slice) -> Piece:
-        windows = Place(x, x.strides[0] * picture + x.strides[1] * size * band.start)
-        return [pool.call(windows, strides, y[picture, band], channels, compiler)]
+    def piece(number: int, band: slice) -> Piece:
+        picture, (down, right) = number // len(offsets), offsets[number % len(offsets)]
+        first = x.strides[0] * picture + x.strides[1] * (down + size * band.start) + x.strides[2] * right
+        return [pool.call(Place(x, first), strides, y[number, band], channels, compiler)]
 
-    backend.launch([piece(picture, band) for picture in range(len(y)) for band in backend.chunks(rows)])
+    backend.launch([piece(number, band) for number in range(len(y)) for band in backend.chunks(rows)])
 
 
 def window_maximum(windows: Array, y: Array, backend: Backend) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, Compiler, FloatArray
-from overfeat_tools.convolution import Allocate, compiled_normalise
+from overfeat_tools.convolution import Allocate, compiled_max_pool, compiled_normalise, fills_vectors, max_pool
 
 Shape = tuple[int, int, int]
 
@@ -94,6 +94,44 @@ class MaxPool:
 
 
 @dataclass(frozen=True)
+class FragmentPool:
+    """Take a `MaxPool` at each of its `size` x `size` offsets: a map becomes that many fragments, a batch of them.
+
+    The fragments of one map follow each other, by rows of offsets.  All have the size of the smallest.
+
+    Source: Giusti et al., Fast Image Scanning with Deep Max-Pooling Convolutional Neural Networks, arXiv:1302.1700.
+    """
+
+    size: int
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Rows and columns that each fragment leaves out above and on the left."""
+        return [(down, right) for down in range(self.size) for right in range(self.size)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Give the shape of a fragment."""
+        return shape[0], *((length + 1) // self.size - 1 for length in shape[1:])  # type: ignore[return-value]
+
+    def is_compiled(self, channels: int, compiler: Compiler | None) -> bool:
+        """Tell whether there is a kernel for so many channels."""
+        return compiler is not None and fills_vectors(channels, compiler)
+
+    def __call__(
+        self, x: FloatArray, backend: Backend, allocate: Allocate | None = None, compiler: Compiler | None = None
+    ) -> FloatArray:
+        """Apply the layer, with a compiler by a compiled kernel: (N, H, W, C) to (N * size * size, H', W', C)."""
+        pictures, height, width, channels = x.shape
+        shape = self.output_shape((channels, height, width))
+        y: FloatArray = (allocate or backend.empty)((pictures * self.size**2, *shape[1:], channels))
+        if compiler:
+            compiled_max_pool(x, y, self.size, backend, compiler, self.offsets)
+        else:
+            max_pool(x, y, self.size, backend, self.offsets)
+        return y
+
+
+@dataclass(frozen=True)
 class Pad:
     """Surround each map with `width` rows and columns of zeros."""
 
@@ -123,4 +161,4 @@ class Softmax(_Elementwise):
         return y
 
 
-Layer = Normalise | Convolve | Rectify | MaxPool | Pad | Softmax
+Layer = Normalise | Convolve | Rectify | MaxPool | FragmentPool | Pad | Softmax

@@ -1,18 +1,20 @@
 """A network with its weights: a fold over its layers."""
 
-import math
+import copy
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
-from overfeat_tools.convolution import FLOAT_BYTES, Algorithm, Convolution, Geometry, Ledger, rates_of
+from overfeat_tools.convolution import Algorithm, Convolution, Ledger, rates_of
 from overfeat_tools.errors import MemoryShortageError
-from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.topology import CHANNELS, Topology
+from overfeat_tools.networks.layers import Convolve, FragmentPool, Normalise, Pad, Softmax
+from overfeat_tools.networks.steps import bound_bytes, epilogue_of, find_geometries, steps
+from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
 PACKED_LIMIT_BYTES = 1536 << 20
@@ -82,7 +84,12 @@ class Network:
                     padding=before.width if isinstance(before, Pad) else 0, on_repacking=self._programs.clear,
                     reproducible=reproducible,
                 )  # fmt: skip
-        convolutions = self.convolutions  # caches that knew `self` would keep it alive
+        self._remember()
+
+    def _remember(self) -> None:
+        """Make the caches of what depends on the topology and a picture's size."""
+        # Caches that knew `self` would keep it alive.
+        topology, convolutions = self.topology, self.convolutions
         self._geometries = lru_cache(_SIZES_KEPT)(
             lambda height, width, last: find_geometries(topology, convolutions, height, width, last)
         )
@@ -92,6 +99,16 @@ class Network:
                 topology, convolutions, pictures, height, width, last
             )
         )
+
+    def in_fragments(self) -> "Network":
+        """Give this network with its last pool taken at all offsets, each picture's fragments one after the other.
+
+        It shares weights, programs and times with this one; see `layers.FragmentPool`.
+        """
+        twin = copy.copy(self)
+        twin.topology = self.topology.in_fragments()
+        twin._remember()  # noqa: SLF001 -- of its own class
+        return twin
 
     def run(self, pictures: Array, last: int | None = None) -> FloatArray:
         """Run a batch of pictures of one size up to a layer.
@@ -122,8 +139,7 @@ class Network:
             algorithms = self._choose(x, last)
             todo = list(enumerate(steps(self.topology, last)))
             if algorithms and all(algorithm.is_compiled for algorithm in algorithms.values()):
-                # What no kernel computes comes at the end only.
-                compiled = [(number, step) for number, step in todo if self._is_compiled(step, algorithms)]
+                compiled = list(takewhile(lambda each: self._is_compiled(each[1], algorithms), todo))
                 x, todo = self._replay(compiled, algorithms, x, last), todo[len(compiled) :]
             for number, step in todo:
                 start = perf_counter()
@@ -135,10 +151,17 @@ class Network:
         """Choose an algorithm for each convolution up to a layer."""
         pictures, height, width, _ = x.shape
         geometries = self._geometries(height, width, last)
-        return {number: self.convolutions[number].choose(pictures, *wanted) for number, wanted in geometries}
+        return {
+            number: self.convolutions[number].choose(pictures * copies, *wanted)
+            for number, copies, wanted in geometries
+        }
 
     def _is_compiled(self, step: tuple[int, ...], algorithms: Algorithms) -> bool:
-        return isinstance(self.topology.layers[step[0]], Normalise) or any(number in algorithms for number in step)
+        layer = self.topology.layers[step[0]]
+        if isinstance(layer, FragmentPool):
+            before = max(number for number in self.convolutions if number < step[0])
+            return layer.is_compiled(len(self.convolutions[before].bias), self.backend.compiler)
+        return isinstance(layer, Normalise) or any(number in algorithms for number in step)
 
     def _replay(self, todo: Steps, algorithms: Algorithms, x: Array, last: int) -> FloatArray:
         """Run steps that are compiled as one program, recorded the first time."""
@@ -146,7 +169,8 @@ class Network:
         # Packing weights drops the programs that point to those packed before; so it comes first.
         for number, algorithm in algorithms.items():
             self.convolutions[number].pack(algorithm)
-        key = x.shape, x.dtype, last, *map(str, algorithms.values())
+        fragments = isinstance(self.topology.layers[self.topology.last_pool], FragmentPool)
+        key = x.shape, x.dtype, last, fragments, *map(str, algorithms.values())
         program = self._programs.pop(key, None) or self._record(todo, algorithms, x)
         self._programs[key] = program  # the last one, as it was used last
         if len(self._programs) > _PROGRAMS_KEPT:
@@ -170,8 +194,8 @@ class Network:
     def check_reproducible(self) -> None:
         """Raise BackendError where results can't be reproducible, before any picture is read."""
         side = self.topology.input_size
-        for number, wanted in self._geometries(side, side, self.topology.last_layer):
-            self.convolutions[number].choose(1, *wanted)
+        for number, copies, wanted in self._geometries(side, side, self.topology.last_layer):
+            self.convolutions[number].choose(copies, *wanted)
 
     def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
         """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
@@ -209,68 +233,9 @@ class Network:
                 epilogue = epilogue_of(self.topology, step)
                 return self.convolutions[number].run(algorithms[number], x, *epilogue, allocate)
         match self.topology.layers[step[0]]:
-            case Normalise() as layer:
+            case Normalise() | FragmentPool() as layer:
                 return layer(x, self.backend, allocate, self.backend.compiler if is_recorded else None)
             case Pad() | Softmax() as layer:
                 return layer(x, self.backend)
             case layer:
                 raise NotImplementedError(f"{layer} does not follow a convolution")
-
-
-# Layers that are computed together with the one before them, if that is of the kind named.
-_JOINED_BY: dict[type[Layer], type[Layer]] = {Convolve: Pad, Rectify: Convolve, MaxPool: Rectify}
-
-
-@lru_cache
-def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
-    """Group the layers up to `last` into steps that are computed in one go.
-
-    A convolution also computes the padding before it and the rectifier and the pool after it:
-    none needs a pass over memory of its own.
-    """
-    grouped: list[tuple[int, ...]] = []
-    for number, layer in enumerate(topology.layers[: last + 1]):
-        if number and isinstance(topology.layers[number - 1], _JOINED_BY.get(type(layer), ())):
-            grouped[-1] += (number,)
-        else:
-            grouped.append((number,))
-    return tuple(grouped)
-
-
-def find_geometries(
-    topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, last: int
-) -> tuple[tuple[int, tuple[Geometry, int]], ...]:
-    """Give numbers, geometries and pool sizes of the convolutions up to a layer, for pictures of one size."""
-    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
-    return tuple(
-        (number, (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
-        for step in steps(topology, last)
-        for pool_size in (epilogue_of(topology, step)[1],)
-        for number in step
-        if number in convolutions
-    )
-
-
-def bound_bytes(
-    topology: Topology, convolutions: dict[int, Convolution], pictures: int, height: int, width: int, last: int
-) -> int:
-    """Bound the memory of a batch: see `Network.needed_bytes`."""
-    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
-    # Maps go into two workspaces in turn, the result into memory of its own.
-    maps = [0, 0, 0]
-    for number, step in enumerate(steps(topology, last)):
-        place = 2 if step[-1] == last else number % 2
-        maps[place] = max(maps[place], pictures * math.prod(shapes[step[-1] + 1]) * FLOAT_BYTES)
-    workspaces = (
-        convolutions[number].workspace_bytes(pictures, geometry, pool_size)
-        for number, (geometry, pool_size) in find_geometries(topology, convolutions, height, width, last)
-    )
-    # Workspaces are kept by name, and not all of them are largest in the same layer.
-    return int(1.25 * (sum(maps) + max(workspaces, default=0)))
-
-
-def epilogue_of(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:
-    """Give the threshold of a step's rectifier, None without one, and the size of its pool, 1 without one."""
-    layers = [topology.layers[number] for number in step]
-    threshold = next((layer.threshold for layer in layers if isinstance(layer, Rectify)), None)
-    return threshold, next((layer.size for layer in layers if isinstance(layer, MaxPool)), 1)

@@ -3,8 +3,9 @@
 import math
 
 from overfeat_tools.errors import UsageError
-from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.layers import Convolve, FragmentPool, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.steps import steps
 from overfeat_tools.networks.topology import Topology
 
 
@@ -35,7 +36,7 @@ def _what(layer: Layer) -> str:
             return f"{layer.size}x{layer.size}, stride {layer.stride}"
         case Rectify():
             return f"0 unless above {layer.threshold:g}"
-        case MaxPool():
+        case MaxPool() | FragmentPool():
             return f"{layer.size}x{layer.size}"
         case Pad():
             return f"{layer.width} on each side"

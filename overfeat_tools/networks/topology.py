@@ -1,9 +1,20 @@
 """The networks as tables of layers."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Shape, Softmax
+from overfeat_tools.networks.layers import (
+    Convolve,
+    FragmentPool,
+    Layer,
+    MaxPool,
+    Normalise,
+    Pad,
+    Rectify,
+    Shape,
+    Softmax,
+)
 from overfeat_tools.networks.weights import KernelShape
 
 CHANNELS = 3
@@ -17,7 +28,7 @@ class Topology:
     `feature_layer` the layer that `of-features` prints.  `parameter_names` are what a safetensors file
     calls the convolutions; NYU's format has no names.  A `packaged` network's weights come with the package.
     `has_sorted_classes` tells that the last layer has its classes in the order of their WordNet ids, whatever
-    their order in the `class_file`.
+    their order in the `class_file`.  `mirrored_classes` are pairs of classes that are each other's mirror images.
     """
 
     name: str
@@ -29,6 +40,7 @@ class Topology:
     packaged: bool = False
     parameter_names: tuple[str, ...] = ()
     has_sorted_classes: bool = False
+    mirrored_classes: tuple[tuple[int, int], ...] = ()
 
     def shapes(self, height: int, width: int) -> list[Shape]:
         """Give the output shape (C, H, W) of every layer for one picture size."""
@@ -57,6 +69,25 @@ class Topology:
     def last_layer(self) -> int:
         """Number of the last layer, the softmax."""
         return len(self.layers) - 1
+
+    @property
+    def last_pool(self) -> int:
+        """Number of the last pool, which the classifier follows."""
+        return max(number for number, layer in enumerate(self.layers) if isinstance(layer, MaxPool | FragmentPool))
+
+    @property
+    def stride_before_last_pool(self) -> int:
+        """Pixels of the picture from one place of the map that the last pool reads to the next."""
+        steps = (getattr(layer, "stride", getattr(layer, "size", 1)) for layer in self.layers[: self.last_pool]
+                 if isinstance(layer, Convolve | MaxPool))
+        return math.prod(steps)
+
+    def in_fragments(self) -> "Topology":
+        """Give the same network with its last pool taken at all offsets."""
+        number = self.last_pool
+        pool = self.layers[number]
+        assert isinstance(pool, MaxPool)  # noqa: S101 -- for the type checker
+        return replace(self, layers=(*self.layers[:number], FragmentPool(pool.size), *self.layers[number + 1 :]))
 
 
 _NORMALISE = Normalise(mean=118.380948, deviation=61.896913)
@@ -113,6 +144,7 @@ TINY = Topology(
         Convolve(26, 1), Softmax(),
     ),
     packaged=True,
+    mirrored_classes=((2, 3),),  # stripes that rise and that fall
 )  # fmt: skip
 
 # The mean and deviation of ImageNet's pixels, by channel; the networks take them as parts of 255.

@@ -24,22 +24,45 @@ def fit(pixels: Array, size: int) -> Array:
     Only the part that the square shows is scaled, so the cost does not depend on the aspect
     ratio: a 1x100000 picture is as quick as any other.  The filter is Lanczos, antialiased.
     """
+    height, width = scaled_size(pixels, size)
+    return part(pixels, (height, width), ((height - size) // 2, (width - size) // 2), (size, size))
+
+
+def scaled_size(pixels: Array, shorter: int) -> tuple[int, int]:
+    """Give the height and width of a picture whose shorter side is scaled to a length."""
     height, width = pixels.shape[:2]
-    if min(height, width) == size:
-        return centre_square(pixels)
+    scale = shorter / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def part(pixels: Array, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> Array:
+    """Give a part of a picture that is scaled, as if the whole had been scaled and cut.
+
+    Parameters
+    ----------
+    pixels : array (H, W, 3), uint8 or float32
+    scaled, corner, size : (int, int)
+        Rows and columns: of the whole scaled picture, above and on the left of the part, and of the part.
+
+    Returns
+    -------
+    array (*size, 3)
+        Of the same dtype.
+    """
+    height, width = pixels.shape[:2]
+    (top, left), (rows, columns) = corner, size
+    if scaled == (height, width):
+        return pixels[top : top + rows, left : left + columns]
     from PIL import Image
 
-    scale = size / min(height, width)
-    # The square's place is rounded in the scaled picture, as if that had been made and cut.
-    left = (round(width * scale) - size) // 2 * width / round(width * scale)
-    top = (round(height * scale) - size) // 2 * height / round(height * scale)
-    across, down = size * width / round(width * scale), size * height / round(height * scale)
-    box = (left, top, min(left + across, width), min(top + down, height))
+    start, above = left * width / scaled[1], top * height / scaled[0]
+    across, down = columns * width / scaled[1], rows * height / scaled[0]
+    box = (start, above, min(start + across, width), min(above + down, height))
     if pixels.dtype == np.uint8:
-        image = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS, box)
+        image = Image.fromarray(pixels).resize((columns, rows), Image.Resampling.LANCZOS, box)
         return np.asarray(image)
     planes = [
-        Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize((size, size), Image.Resampling.LANCZOS, box)
+        Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize((columns, rows), Image.Resampling.LANCZOS, box)
         for plane in np.moveaxis(pixels, 2, 0)
     ]
     stacked = np.stack([np.asarray(plane) for plane in planes], axis=2)
