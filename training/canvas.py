@@ -33,12 +33,16 @@ class Canvas:
         Size in pixels.
     crisp : bool
         Whether edges fall on whole pixels, without smoothing.
+    shape_radius, shape_middle : float and (float, float), optional
+        Size and place of a single shape, where chance does not choose them.
     """
 
     rng: np.random.Generator
     width: int
     height: int
     crisp: bool
+    shape_radius: float | None = None
+    shape_middle: tuple[float, float] | None = None
 
     @property
     def side(self) -> int:

@@ -31,11 +31,12 @@ CLASSES: Final[tuple[str, ...]] = (
     "line plot",
 )
 
-# Seeds of the four sets of pictures: none may ever reach into the next.
+# Seeds of the five sets of pictures: none may ever reach into the next.
 TRAINING_SEED: Final = 0
 VALIDATION_SEED: Final = 10_000_000
 TEST_SEED: Final = 20_000_000
 SAMPLES_SEED: Final = 30_000_000
+SCENES_SEED: Final = 40_000_000
 
 # Pictures are squares of this many pixels a side, the network's input.
 SIDE: Final = 231

@@ -49,7 +49,7 @@ def _grain(rng: np.random.Generator, painted: Field) -> Field:
     return painted + rng.standard_normal(painted.shape, np.float32) * strength
 
 
-def spoil(rng: np.random.Generator, painted: Field, *, gentle: bool) -> Picture:
+def spoil(rng: np.random.Generator, painted: Field, *, gentle: bool, whole: bool = False) -> Picture:
     """Turn a painted field into a finished picture, spoilt by chance.
 
     Parameters
@@ -60,14 +60,16 @@ def spoil(rng: np.random.Generator, painted: Field, *, gentle: bool) -> Picture:
         Red, green and blue of every pixel, about 0 to 255.
     gentle : bool
         Whether to leave the pixels as they were painted.
+    whole : bool
+        Whether to keep the picture's size, instead of bringing it to the network's.
 
     Returns
     -------
     numpy.ndarray
-        The picture, 231 by 231 by 3 bytes.
+        The picture, 231 by 231 by 3 bytes unless it is kept whole.
     """
     if gentle:
-        return np.asarray(central_square(to_image(painted)))
+        return np.asarray(to_image(painted) if whole else central_square(to_image(painted)))
     if chance(rng, 0.4):
         painted = _relight(rng, painted)
     noisy = chance(rng, 0.3)
@@ -81,7 +83,8 @@ def spoil(rng: np.random.Generator, painted: Field, *, gentle: bool) -> Picture:
         image = image.filter(ImageFilter.GaussianBlur(radius))
     if chance(rng, 0.4):
         image = jpeg(image, int(rng.integers(40, 96)))
-    image = central_square(image)
+    if not whole:
+        image = central_square(image)
     if noisy:
         image = to_image(_grain(rng, np.asarray(image).astype(np.float32)))
     if chance(rng, 0.12):

@@ -49,6 +49,8 @@ def polygon(canvas: Canvas, points: Points, line: float | None) -> Field:
 
 def _place(canvas: Canvas, size: float) -> Points:
     """Draw the middle of a shape so that it lies mostly in the picture."""
+    if canvas.shape_middle is not None:
+        return np.array(canvas.shape_middle)
     room = max(0.5 - size, 0.0)
     if chance(canvas.rng, 0.15):
         room += 0.25 * size
@@ -79,6 +81,8 @@ def _paint_polygon(canvas: Canvas, points: Points, size: float) -> Field:
 
 def _size(canvas: Canvas) -> float:
     """Draw the radius of a shape."""
+    if canvas.shape_radius is not None:
+        return canvas.shape_radius
     return log_uniform(canvas.rng, max(0.14, 11 * canvas.visible), 0.5)
 
 
@@ -146,7 +150,7 @@ def cross(canvas: Canvas) -> Field:
     rng = canvas.rng
     size = _size(canvas)
     arm = size * rng.uniform(0.1, 0.4)
-    if chance(rng, 0.12):
+    if chance(rng, 0.12) and canvas.shape_radius is None:
         size, arm = 1.2, rng.uniform(0.02, 0.16)
     arm = max(arm, 1.6 * canvas.visible)
     points = np.array(

@@ -7,6 +7,7 @@ from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError, UsageError, reason
 from overfeat_tools.networks.classes import Class
+from overfeat_tools.networks.views import Looks
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import accuracy, ranking
 from overfeat_tools.results.records import failure_record
@@ -26,16 +27,17 @@ class Printer:
         if self.options.header:
             cli.write(ranking.TSV_HEADING)
 
-    def answer(self, item: Item, values: FloatArray, **told: object) -> None:
+    def answer(self, item: Item, result: FloatArray | Looks, **told: object) -> None:
         """Print a picture's classes."""
-        best = ranking.rank(values[0, 0], self.classes, self.options.count, self.options.threshold)
+        best = ranking.rank(probabilities_of(result), self.classes, self.options.count, self.options.threshold)
         match self.options.form:
             case "text":
                 cli.write(ranking.ranking_text(best))
             case "tsv":
                 cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                cli.write(ranking.ranking_json(best, item.number, item.file, **told, **item.told))
+                found = result.best if isinstance(result, Looks) else None
+                cli.write(ranking.ranking_json(best, item.number, item.file, found, **told, **item.told))
 
     def fail(self, item: Item, error: ImageError) -> None:
         """Print what stands for a picture without classes."""
@@ -70,17 +72,17 @@ class Judge(Printer):
     def begin(self) -> None:
         """Print what comes before all pictures: nothing."""
 
-    def answer(self, item: Item, values: FloatArray, **told: object) -> None:
+    def answer(self, item: Item, result: FloatArray | Looks, **told: object) -> None:
         """Count a picture, and in json print it."""
         if item.file is None:
             raise UsageError("--truth: pictures on standard input have no names to find their labels by; name files")
         right = self.labels.of(item.file)
-        rank = accuracy.rank_of(values[0, 0], right.index) if right else None
+        rank = accuracy.rank_of(probabilities_of(result), right.index) if right else None
         self.example = self.example or item.file
         self.accuracy.add(rank)
         if self.options.form == "json":
             truth = {"index": right.index, "wnid": right.wnid, "name": right.name} if right else None
-            super().answer(item, values, **told, truth=truth, rank=rank)
+            super().answer(item, result, **told, truth=truth, rank=rank)
 
     def fail(self, item: Item, error: ImageError) -> None:
         """Count a picture, and in json print it."""
@@ -105,3 +107,9 @@ class Judge(Printer):
                 cli.write((accuracy.TSV_HEADING if self.options.header else b"") + self.accuracy.tsv())
             case "json":
                 cli.write(self.accuracy.json())
+
+
+def probabilities_of(result: FloatArray | Looks) -> FloatArray:
+    """Give the probabilities of the classes: those of the only place, or the mean of what several views saw."""
+    probabilities: FloatArray = result.mean if isinstance(result, Looks) else result[0, 0]
+    return probabilities

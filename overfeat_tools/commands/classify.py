@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
+
+if TYPE_CHECKING:
+    from overfeat_tools.pictures import Prepare
 
 
 @dataclass(eq=False, repr=False)
@@ -84,6 +87,61 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = None  # fmt: skip
+    views: Annotated[
+        Literal["centre", "ten", "dense"],
+        cli.Option(
+            "--views",
+            help="Look at the centre only, at ten parts, or everywhere at several scales.",
+            manual="""
+            What of a picture to look at.
+            The default,
+            .Cm {default} ,
+            is the square in the middle.
+            With
+            .Cm ten
+            these are the four corners and the centre of the picture scaled to 256 pixels on its shorter side, and the
+            mirror images of the five.
+            With
+            .Cm dense
+            the network is slid over the picture at several scales, and over its mirror image.
+            See
+            .Sx Views .
+            """,
+        ),
+    ] = "centre"
+    scales: Annotated[
+        str | None,
+        cli.Option(
+            "--scales", metavar="N,...",
+            help="Scales for --views dense, of 1 to 6. [default: 1,2,4,6]",
+            manual="""
+            The scales for
+            .Fl -views Cm dense :
+            numbers from 1 to 6, separated by commas.
+            The default is 1,2,4,6.
+            """,
+        ),
+    ] = None  # fmt: skip
+    stride: Annotated[
+        Literal["fine", "coarse"] | None,
+        cli.Option(
+            "--stride",
+            help="Steps between the places for --views dense. [default: fine]",
+            manual="""
+            How near to each other the places for
+            .Fl -views Cm dense
+            lie.
+            With
+            .Cm fine ,
+            the default, the last pool is taken at all of its offsets.
+            With
+            .Cm coarse
+            it is taken once: there are a ninth of the places in
+            .Cm accurate ,
+            a quarter in the other networks.
+            """,
+        ),
+    ] = None
     exact: cli.ExactDecode = False
     truth: Annotated[
         str | None,
@@ -121,6 +179,12 @@ class Options(cli.NetworkOptions):
         cli.check_header(self.form, header=self.header)
         if self.form == "html" and self.truth is not None:
             raise UsageError("--truth counts what is right; it goes with --format text, tsv or json")
+        if self.size is not None and self.views != "centre":
+            raise UsageError(f"--size goes with --views centre: --views {self.views} has sizes of its own")
+        if self.views != "dense" and (self.scales, self.stride) != (None, None):
+            raise UsageError("--scales and --stride go with --views dense")
+        if self.self_test and self.views != "centre":
+            raise UsageError("--self-test draws its own pictures: it does not go with --views")
         if self.self_test and (self.files or self.names_from is not None or self.truth is not None):
             raise UsageError("--self-test draws its own pictures: it goes with neither files nor --truth")
 
@@ -129,7 +193,7 @@ def classify(options: Options) -> int:
     """Print the most probable classes of each picture, best first.
 
     Pictures are files, archives of them, or a stream on standard input. Each is scaled so that its shorter
-    side fits the network, and the centre square is cut.
+    side fits the network, and the centre square is cut; --views looks at more of it.
     """
     options.check()
     if options.self_test:
@@ -143,20 +207,25 @@ def classify(options: Options) -> int:
     from overfeat_tools.networks.classes import read_classes
     from overfeat_tools.networks.preparation import to_one_answer
     from overfeat_tools.networks.topology import TOPOLOGIES
+    from overfeat_tools.networks.views import open_views
 
     topology = TOPOLOGIES[options.name]
     classes = read_classes(topology)
     side = sizes.side_of_one_answer(topology, options.size)
-    prepare = partial(to_one_answer, topology=topology, side=side)
+    prepare: Prepare = partial(to_one_answer, topology=topology, side=side)
+    scales = sizes.chosen_scales(options.scales)
     kind = Printer if options.truth is None else Judge
     if options.form == "html":
         from overfeat_tools.commands.page_printer import PagePrinter as kind  # noqa: N813 -- one of three
     printer = kind(options, classes)
     network = run.open_network(options)
+    views = open_views(network, options.views, scales, fine=options.stride != "coarse")
+    if views:
+        network, prepare, side = views.network, views.prepare, views.side
     decode_side = None if options.exact else side
     printer.begin()
     this = run.Run(
-        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side
+        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side, views
     )
     status = this.carry_out(files)
     if not (options.strict and this.failed):

@@ -2,8 +2,9 @@
 
 from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.commands.class_printers import Printer
+from overfeat_tools.commands.class_printers import Printer, probabilities_of
 from overfeat_tools.errors import ImageError
+from overfeat_tools.networks.views import Looks
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import page, ranking
 
@@ -15,16 +16,19 @@ class PagePrinter(Printer):
 
     def begin(self) -> None:
         """Print the page up to the first picture."""
-        note = "Each picture as the network sees it: scaled, and cut to the square in the middle."
+        dense = self.options.views == "dense"
+        shown = "scaled" if dense else "scaled, and cut to the square in the middle"
+        note = f"Each picture as the network sees it: {shown}."
         cli.write(page.page_head(f"of-classify: {self.options.name}", note))
 
-    def answer(self, item: Item, values: FloatArray, **_: object) -> None:
+    def answer(self, item: Item, result: FloatArray | Looks, **_: object) -> None:
         """Print a picture and its classes."""
         self.answered += 1
-        best = ranking.rank(values[0, 0], self.classes, self.options.count, self.options.threshold)
+        best = ranking.rank(probabilities_of(result), self.classes, self.options.count, self.options.threshold)
         rows = [page.Row(what, probability) for what, probability in best]
-        if item.pixels is not None:
-            cli.write(page.page_entry(item.place, item.pixels, rows, item.warning))
+        pixels = item.views[-1] if self.options.views == "ten" else item.pixels  # its last view is the centre
+        if pixels is not None:
+            cli.write(page.page_entry(item.place, pixels, rows, item.warning))
 
     def fail(self, item: Item, error: ImageError) -> None:
         """Print why there is nothing to see."""

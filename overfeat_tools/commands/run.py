@@ -7,22 +7,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from overfeat_tools import cli
-from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.tables import describe_plans
-from overfeat_tools.pictures import Batches, Item, colour, find_sources, prepared, read_items
+from overfeat_tools.networks.views import Views
+from overfeat_tools.pictures import Batches, Item, Prepare, colour, find_sources, prepared, read_items
 from overfeat_tools.results.table import table
 
 T = TypeVar("T")
 
-Results = Iterable[tuple[Item, FloatArray | ImageError]]
+Result = Any
+"""A map, or what several views saw."""
+
+Results = Iterable[tuple[Item, Result | ImageError]]
 
 
 def open_network(options: cli.NetworkOptions) -> Network:
@@ -39,17 +43,19 @@ class Run:
 
     `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; it is called in the reader's
     thread.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
-    result on standard output; `fail` prints its error there, if errors belong there.
+    result on standard output; `fail` prints its error there, if errors belong there.  Where there are `views`, they
+    have made `prepare` and compute the results.
     """
 
     program: str
     options: cli.NetworkOptions
     network: Network
     last: int
-    prepare: Callable[[Array], Array]
-    answer: Callable[[Item, FloatArray], None]
+    prepare: Prepare
+    answer: Callable[[Item, Any], None]
     fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
+    views: Views[Any] | None = None
     start: float = field(default_factory=perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
@@ -74,10 +80,10 @@ class Run:
         """Answer every picture of the files, in order; return the exit status."""
         progress = cli.Progress(self.program, wanted=sys.stdout is not None and not sys.stdout.isatty())
         total = 0 if "-" in files or self.options.names_from or self.options.recursive else len(files)
-        side = self.network.topology.input_size
         items = prepared(self._read(files), self.prepare, self.seconds)
-        most = self.options.batch or self.network.usual_batch()
-        batches = Batches(map(self._judged, items), most, most * side * side)
+        most = self.options.batch or (self.views or self.network).usual_batch()
+        pixels = self.views.pixels if self.views else self.network.topology.input_size**2
+        batches = Batches(map(self._judged, items), most, most * pixels)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:
@@ -119,7 +125,7 @@ class Run:
 
     def _in_parts(
         self, batch: list[Item], shortage: MemoryShortageError
-    ) -> Iterator[tuple[Item, FloatArray | ImageError]]:
+    ) -> Iterator[tuple[Item, Result | ImageError]]:
         """Compute each half of a batch that was too large, after all that was begun before it."""
         if len(batch) == 1:
             yield batch[0], shortage
@@ -128,17 +134,20 @@ class Run:
         for part in (batch[:middle], batch[middle:]):
             yield from self._begin(part)()
 
-    def _compute(self, batch: list[Item]) -> Callable[[], FloatArray]:
+    def _compute(self, batch: list[Item]) -> Callable[[], Iterable[Result]]:
         self.batches += 1
         stack = [item.pixels for item in batch if item.pixels is not None]
         height, width = stack[0].shape[:2]
-        self.network.check_memory(len(batch), height, width, self.last)
+        if self.views is None:
+            self.network.check_memory(len(batch), height, width, self.last)
         with contextlib.suppress(MemoryError):
+            if self.views:
+                return self.views.begin([item.views for item in batch])
             return self.network.begin(np.stack(stack), self.last)
         # Not raised from the other one, which holds what the run had taken.
         raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
-    def _pass_on(self, item: Item, result: FloatArray | ImageError) -> None:
+    def _pass_on(self, item: Item, result: Result | ImageError) -> None:
         self.files_begun += item.file != self.file
         self.file = item.file
         if isinstance(result, ImageError):

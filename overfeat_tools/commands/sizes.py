@@ -1,6 +1,8 @@
-"""How the option `--size` is read."""
+"""How the options `--size` and `--scales` are read."""
 
 from overfeat_tools import cli
+from overfeat_tools.errors import UsageError
+from overfeat_tools.networks.dense import SCALES, SIZES
 from overfeat_tools.networks.preparation import check_map, check_one_answer
 from overfeat_tools.networks.topology import Topology
 
@@ -46,3 +48,20 @@ def side_of_a_map(topology: Topology, size: str | None, last: int) -> int | None
     if side is not None:
         check_map(topology, side, last, "--size")
     return side
+
+
+def chosen_scales(scales: str | None) -> list[int]:
+    """Read the option `--scales`: numbers with commas between them.
+
+    Raises
+    ------
+    UsageError
+        They are something else.
+    """
+    if scales is None:
+        return list(SCALES)
+    words = scales.split(",")
+    known = {str(scale): scale for scale in SIZES}
+    if len(set(words)) < len(words) or not set(words) <= set(known):
+        raise UsageError(f"--scales {scales}: different numbers from 1 to {max(SIZES)}, with commas, expected")
+    return [known[word] for word in words]

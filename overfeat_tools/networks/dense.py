@@ -16,13 +16,13 @@ those of pictures of 4:3.  For another ratio a of the longer side to the shorter
 and then the nearest length that there is.  The picture is stretched to that.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from overfeat_tools.backend import Array, FloatArray
-from overfeat_tools.errors import ImageError
 from overfeat_tools.networks.layers import FragmentPool, MaxPool
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import Topology
@@ -69,13 +69,20 @@ class ClassMap:
     side: int
     step: int
 
-    def window(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Give what a place sees: left, top, right and bottom, as parts of the width and height, not mirrored."""
+    def windows(self) -> Array:
+        """Give what each place sees, as parts of the width and height of the picture before it was mirrored.
+
+        Returns
+        -------
+        array (rows, columns, 4)
+            Left, top, right, bottom.
+        """
         height, width = self.size
-        top, left = row * self.step, column * self.step
+        top, left = np.mgrid[: self.scores.shape[0], : self.scores.shape[1]] * self.step
         if self.mirrored:
             left = width - self.side - left
-        return left / width, top / height, (left + self.side) / width, (top + self.side) / height
+        edges = left / width, top / height, (left + self.side) / width, (top + self.side) / height
+        return np.stack(edges, axis=2)
 
 
 class Dense:
@@ -90,33 +97,36 @@ class Dense:
         Whether the last pool is taken at all offsets.
     mirrored : bool
         Whether the mirror image is looked at, too.
+    most_enlarged : float
+        Scales that would enlarge a picture more than this are left out, except the first.
     """
 
     def __init__(
-        self, network: Network, scales: Sequence[int] = SCALES, *, fine: bool = True, mirrored: bool = True
+        self,
+        network: Network,
+        scales: Sequence[int] = SCALES,
+        *,
+        fine: bool = True,
+        mirrored: bool = True,
+        most_enlarged: float = math.inf,
     ) -> None:
         self.network = network.in_fragments() if fine else network
-        self.scales, self.fine, self.mirrored = tuple(scales), fine, mirrored
+        self.scales, self.fine, self.mirrored = sorted(scales), fine, mirrored
+        self._most_enlarged = most_enlarged
         self._topology = network.topology
         pool = self._topology.layers[self._topology.last_pool]
         assert isinstance(pool, MaxPool)  # noqa: S101 -- for the type checker
         self._pool_size = pool.size
 
     def sizes(self, height: int, width: int) -> list[Size]:
-        """Give the rows and columns of each scale of a picture."""
-        return [scaled_size(self._topology, scale, height, width) for scale in self.scales]
+        """Give the rows and columns of each scale of a picture; fewer than there are scales where it is small."""
+        sizes = [size_of_scale(self._topology, scale, height, width) for scale in self.scales]
+        most = self._most_enlarged * min(height, width)
+        return [size for size in sizes if size == sizes[0] or min(size) <= most]
 
     def prepare(self, pixels: Array) -> tuple[Array, ...]:
-        """Scale a picture (H, W, 3) to each scale.
-
-        Raises
-        ------
-        ImageError
-            It has no pixels.
-        """
+        """Scale a picture (H, W, 3), which must have pixels, to each scale."""
         height, width = pixels.shape[:2]
-        if not pixels.size:
-            raise ImageError(f"{width}x{height} has no pixels")
         return tuple(part(pixels, size, (0, 0), size) for size in self.sizes(height, width))
 
     def begin(self, pictures: Sequence[Sequence[Array]]) -> Callable[[], list[list[ClassMap]]]:
@@ -139,7 +149,7 @@ class Dense:
         waits = [self.network.begin(stack, last) for stack in stacks]
 
         def wait() -> list[list[ClassMap]]:
-            maps = [self._maps(*each) for each in zip(self.scales, stacks, waits, strict=True)]
+            maps = [self._maps(*each) for each in zip(self.scales, stacks, waits, strict=False)]
             return [[each for scale in maps for each in scale[number]] for number in range(len(pictures))]
 
         return wait
@@ -170,7 +180,7 @@ class Dense:
         ]
 
 
-def scaled_size(topology: Topology, scale: int, height: int, width: int) -> Size:
+def size_of_scale(topology: Topology, scale: int, height: int, width: int) -> Size:
     """Give the rows and columns of a scale of a picture, by the rule that stands above."""
     shorter, longer = SIZES[scale]
     aspect = min(max(height, width) / min(height, width), _MOST_ASPECT)
@@ -178,11 +188,11 @@ def scaled_size(topology: Topology, scale: int, height: int, width: int) -> Size
         wanted = shorter + (aspect - 1) / (_ASPECT - 1) * (longer - shorter)
     else:
         wanted = longer * aspect / _ASPECT
-    size = _nearest(topology, shorter), _nearest(topology, wanted)
+    size = nearest_length(topology, shorter), nearest_length(topology, wanted)
     return size if width >= height else size[::-1]
 
 
-def _nearest(topology: Topology, length: float) -> int:
+def nearest_length(topology: Topology, length: float) -> int:
     """Give the nearest length of which every pixel is used."""
     pool = topology.layers[topology.last_pool]
     assert isinstance(pool, MaxPool | FragmentPool)  # noqa: S101 -- for the type checker

@@ -216,10 +216,10 @@ class Network:
                 f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
             )
 
-    def usual_batch(self) -> int:
+    def usual_batch(self, height: int | None = None, width: int | None = None) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
         count, side = _BATCH, self.topology.input_size
-        while count > 1 and self.needed_bytes(count, side, side) > _BATCH_BYTES:
+        while count > 1 and self.needed_bytes(count, height or side, width or side) > _BATCH_BYTES:
             count //= 2
         return count
 

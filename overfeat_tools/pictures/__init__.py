@@ -7,7 +7,7 @@ Other kinds are cut out of a stream (`stream`, `boundaries`) or an archive (`tar
 `fitting` scales and cuts pictures to a network's size, and `batches` gathers those that have arrived.
 """
 
-from overfeat_tools.pictures.batches import Batches, prepared
+from overfeat_tools.pictures.batches import Batches, Prepare, prepared
 from overfeat_tools.pictures.decoders import colour
 from overfeat_tools.pictures.fitting import centre_square, fit, part, scaled_size
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
@@ -15,6 +15,6 @@ from overfeat_tools.pictures.reading import Item, read_items
 from overfeat_tools.pictures.sources import find_sources
 
 __all__ = [
-    "MAX_PIXELS", "Batches", "Item", "centre_square", "colour", "find_sources", "fit", "part", "prepared", "read_items",
-    "scaled_size",
+    "MAX_PIXELS", "Batches", "Item", "Prepare", "centre_square", "colour", "find_sources", "fit", "part", "prepared",
+    "read_items", "scaled_size",
 ]  # fmt: skip

@@ -115,10 +115,16 @@ def _pixels(item: Item) -> int:
 
 
 def _kind(item: Item) -> object:
-    return None if item.pixels is None else (item.pixels.shape, item.pixels.dtype)
+    if item.pixels is None:
+        return None
+    return (item.pixels.dtype, item.pixels.shape, *(view.shape for view in item.views))
 
 
-def prepared(items: Iterator[Item], prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Iterator[Item]:
+Prepare = Callable[[Array], Array] | Callable[[Array], tuple[Array, ...]]
+"""Makes one picture of another, or several views of it."""
+
+
+def prepared(items: Iterator[Item], prepare: Prepare, seconds: dict[str, float]) -> Iterator[Item]:
     """Apply `prepare` to the pixels of each item; an ImageError or MemoryError becomes the item's error.
 
     Time spent is added to `seconds` under "fit".
@@ -126,8 +132,12 @@ def prepared(items: Iterator[Item], prepare: Callable[[Array], Array], seconds: 
     for item in items:
         start = perf_counter()
         try:
-            ready = item if item.pixels is None else replace(item, pixels=prepare(item.pixels))
+            ready = item if item.pixels is None else _with(item, prepare(item.pixels))
         except (ImageError, MemoryError) as error:
             ready = item.failed(as_image_error(error))
         seconds["fit"] = seconds.get("fit", 0.0) + perf_counter() - start
         yield ready
+
+
+def _with(item: Item, made: Array | tuple[Array, ...]) -> Item:
+    return replace(item, pixels=made[0], views=made) if isinstance(made, tuple) else replace(item, pixels=made)

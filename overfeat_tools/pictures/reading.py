@@ -49,7 +49,7 @@ class Item:
     the name of a member behind that of its archive; `frame` is the number of a frame of `file`, if
     more than the first was asked for; `place` says where it is, for messages.  `pixels` is
     (H, W, 3), uint8 or float32.  `warning` says what is wrong with a picture that could be decoded
-    only in part.
+    only in part.  `views` are all the pictures that were made of it, where they are several; `pixels` is the first.
     """
 
     number: int
@@ -59,6 +59,7 @@ class Item:
     error: ImageError | None = None
     warning: str | None = None
     frame: int | None = None
+    views: tuple[Array, ...] = ()
 
     @property
     def told(self) -> dict[str, object]:
@@ -68,7 +69,7 @@ class Item:
 
     def failed(self, error: ImageError) -> "Item":
         """Give this item with an error in place of its pixels."""
-        return replace(self, pixels=None, error=error, warning=None)
+        return replace(self, pixels=None, error=error, warning=None, views=())
 
 
 def read_items(

@@ -1,6 +1,6 @@
 """The most probable classes of a picture, as text, tsv and JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,10 +41,16 @@ def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
     ) or failure_record("tsv", number, file, TSV_HEADING)
 
 
-def ranking_json(ranking: Ranking, number: int, file: str | None, **more: object) -> bytes:
-    """Write one JSON object and a newline: the classes, and what more there is to tell."""
+def ranking_json(
+    ranking: Ranking, number: int, file: str | None, found: Callable[[int], dict[str, object]] | None = None,
+    **more: object,
+) -> bytes:
+    """Write one JSON object and a newline: the classes, where each was `found`, and what more there is to tell."""
     classes = [
-        {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability)}
+        {
+            "index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability),
+            **(found(item.index) if found else {}),
+        }
         for item, probability in ranking
-    ]
+    ]  # fmt: skip
     return json_record(number, file, classes=classes, **more)
