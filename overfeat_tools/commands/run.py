@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from overfeat_tools import cli
-from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
