@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.layers import Convolve, FragmentPool, MaxPool, Normalise, Pad, Rectify, Softmax
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import find_parameters
 
@@ -104,7 +104,8 @@ Peer = OnnxPeer | OpenVinoPeer
 def ensure_model(topology: Topology, weights: Path, cache: Path, last: int | None = None) -> Path:
     """Make the model of a network up to a layer unless it is there; give its path."""
     folder = cache / "onnx" / f"{topology.name}-{_fingerprint(weights)}"
-    model = folder / f"{topology.name}{'' if last is None else f'-layer{last}'}.onnx"
+    dense = "-dense" if isinstance(topology.layers[topology.last_pool], FragmentPool) else ""
+    model = folder / f"{topology.name}{dense}{'' if last is None else f'-layer{last}'}.onnx"
     copy = folder / weights.name
     if not copy.exists() or copy.stat().st_size != weights.stat().st_size:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def _model(topology: Topology, weights: Path, last: int) -> bytes:
     with weights.open("rb") as file:
         places = find_parameters(file, topology.kernel_shapes, topology.parameter_names)
     kernels = zip(topology.kernel_shapes, places, strict=True)
-    pad = 0
+    pad, dilation = 0, 1
     for number, layer in enumerate(topology.layers[: last + 1]):
         match layer:
             case Normalise():
@@ -150,12 +151,18 @@ def _model(topology: Topology, weights: Path, last: int) -> bytes:
                 shape, (weight, bias) = next(kernels)
                 kernels_name = graph.mapped(f"weight{number}", shape, weight)
                 bias_name = graph.mapped(f"bias{number}", shape[:1], bias)
-                graph.add("Conv", kernels_name, bias_name, strides=[layer.stride] * 2, pads=[pad] * 4)
+                dilations = [dilation if layer.size > 1 else 1] * 2
+                strides = [layer.stride] * 2
+                graph.add("Conv", kernels_name, bias_name, strides=strides, pads=[pad] * 4, dilations=dilations)
                 pad = 0
             case Rectify():
                 graph.add("Relu")
             case MaxPool():
                 graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
+            case FragmentPool():
+                # Not in fragments but, as others would do it, at every place, for a classifier with gaps.
+                graph.add("MaxPool", kernel_shape=[layer.size] * 2, strides=[1, 1])
+                dilation = layer.size
             case Softmax():
                 graph.add("Softmax", axis=1)
     return graph.model(topology.name)

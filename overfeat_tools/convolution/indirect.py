@@ -11,14 +11,16 @@ stride.  The weights must be packed first.
 Source: Dukhan, The Indirect Convolution Algorithm, arXiv:1907.02129.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray, Piece, Place, Scratch
+from overfeat_tools.backend import Array, Backend, Call, FloatArray, Piece, Place, Scratch
 from overfeat_tools.convolution.algorithm import Algorithm, compiled_pad, compiler_of, fills_vectors
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
+from overfeat_tools.convolution.kernels.pad import pad_kernel
 from overfeat_tools.convolution.packing import Products, pack_panel, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
@@ -28,6 +30,11 @@ _CHUNKS_A_THREAD = 4
 # Sums of a band of outputs: large bands are quicker even where they leave the second-level cache, since each chunk of
 # work costs a few calls.
 _BAND_BYTES = 2 << 20
+
+# Pixels that begin at the same place of a page share the few lines of a cache that such places have: with 1x1 kernels,
+# where a row of the product is one pixel, they are read from farther away each time.
+_PAGE_FLOATS, _GAP_FLOATS = 1024, 16
+_LEAST_PIXELS = 16
 
 
 class Indirect(Algorithm):
@@ -47,8 +54,9 @@ class Indirect(Algorithm):
 
     def workspace_bytes(self, pictures: int) -> int:
         """Add the sums of a band of outputs for each thread."""
-        row_bytes = self.geometry.out_width * self.geometry.kernels * FLOAT_BYTES
-        return super().workspace_bytes(pictures) + self.backend.threads * (_BAND_BYTES + row_bytes)
+        geometry, row_bytes = self.geometry, self.geometry.out_width * self.geometry.kernels * FLOAT_BYTES
+        moved = pictures * geometry.out_pixels * (geometry.channels + _GAP_FLOATS) * FLOAT_BYTES if self._gap else 0
+        return super().workspace_bytes(pictures) + moved + self.backend.threads * (_BAND_BYTES + row_bytes)
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch."""
@@ -75,7 +83,11 @@ class Indirect(Algorithm):
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`; K is a multiple of the width of a vector."""
         geometry, backend, (panels,) = self.geometry, self.backend, weights
-        inputs, pool_size, compiler = compiled_pad(x, geometry, backend), epilogue.pool_size, compiler_of(backend)
+        if geometry.is_pointwise and epilogue.pool_size == 1 and x.shape[1:3] == y.shape[1:3]:
+            # Where no kernel reaches over an edge, all maps of the batch are one: panels meet more rows at a time.
+            x, y = (maps.reshape(1, -1, *maps.shape[2:], copy=False) for maps in (x, y))
+        inputs = self._apart(x) if self._gap else compiled_pad(x, geometry, backend)
+        pool_size, compiler = epilogue.pool_size, compiler_of(backend)
         picture_floats, row_floats = (stride // FLOAT_BYTES for stride in inputs.strides[:2])
         width, out_rows = panels.shape[2], y.shape[1] * pool_size
         starts = tuple(i * row_floats for i in range(geometry.kernel_height))
@@ -103,6 +115,22 @@ class Indirect(Algorithm):
         ]
         backend.launch(pieces, len(offsets) * groups[0].stop * width * FLOAT_BYTES)
 
+    @property
+    def _gap(self) -> int:
+        """Floats to put between pixels."""
+        return _GAP_FLOATS if self.geometry.is_pointwise and self.geometry.channels % _PAGE_FLOATS == 0 else 0
+
+    def _apart(self, x: FloatArray) -> FloatArray:
+        """Copy maps (N, H, W, C), so that pixels don't compete for lines of the cache: (N, H, W, C + gap)."""
+        compiler, backend, (*pixels, channels) = compiler_of(self.backend), self.backend, x.shape
+        y: FloatArray = backend.workspace("padded", (*pixels, channels + self._gap))
+        count = math.prod(pixels)
+        backend.launch([
+            [Call(pad_kernel(compiler), (y, x, y.shape[3], channels, count, 0, 0, some.start, some.stop))]
+            for some in backend.chunks(count, _LEAST_PIXELS)
+        ])  # fmt: skip
+        return y
+
     def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
         """Give groups of panels that share a pass over the map, and the output rows of a band."""
         geometry, threads, width = self.geometry, self.backend.parallel, panels.shape[2]
@@ -123,7 +151,7 @@ class Indirect(Algorithm):
         """Give where the inputs of each output in a band of rows begin, counted from the first input."""
         geometry = self.geometry
         down = np.arange(rows) * (geometry.stride * row_floats)
-        right = np.arange(geometry.out_width) * (geometry.stride * geometry.channels)
+        right = np.arange(geometry.out_width) * (geometry.stride * (geometry.channels + self._gap))
         return np.add.outer(down, right).ravel().astype(np.int64)
 
 

@@ -138,15 +138,18 @@ class Account:
         """Book a batch; give the algorithm to run: the one that is ready, or one that it is time to prepare.
 
         Among those that have paid, that is the one which will have gained most after one more batch of this kind: what
-        has gone on so long will go on.
+        has gone on so long will go on.  What one would have lost in batches of another kind counts, too: else two would
+        be packed in turn where two kinds of batches alternate.
         """
         compiled = next((one for one in estimates if one.algorithm.is_compiled), ready)
         kernels_pay = self._ledger.pays_for_kernels(ready.seconds - compiled.seconds)
         best, most = ready.algorithm, 0.0
         for algorithm, seconds in estimates:
-            if seconds > _WORTH_CHANGING * ready.seconds:
-                break
             gain, name = ready.seconds - seconds, str(algorithm)
+            if seconds > _WORTH_CHANGING * ready.seconds:
+                if name in self._missed_seconds:
+                    self._missed_seconds[name] = max(0.0, self._missed_seconds[name] + gain)
+                continue
             missed = self._missed_seconds[name] = self._missed_seconds.get(name, 0.0) + gain
             profit = missed - algorithm.packing_seconds(self._ledger.rates)
             offered = kernels_pay or not algorithm.is_compiled

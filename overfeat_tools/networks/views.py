@@ -122,7 +122,9 @@ class Ten(Views[Looks]):
         self.network, self.side = network, _SHORTER_SIDE
         self._input = network.topology.input_size
         self.pixels = self._input**2
-        self._told: list[dict[str, object]] = [{"mirror": mirror, "place": name} for mirror in (False, True) for name in _CORNERS]
+        self._told: list[dict[str, object]] = [
+            {"mirror": mirror, "place": name} for mirror in (False, True) for name in _CORNERS
+        ]
 
     def usual_batch(self) -> int:
         """Give the pictures of a batch: fewer, as each is ten."""

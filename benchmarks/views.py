@@ -1,0 +1,95 @@
+"""What looking at pictures everywhere costs: multiply-adds a second beside those of bulk, and beside ONNX Runtime.
+
+    benchmarks/views.py [--net NET] [--pictures N] [--scales 1,2,4,6] [--rounds N] [--no-peer]
+
+Pictures are of 375x500, looked at at each scale, as they are and mirrored.  Multiply-adds are those of direct
+convolution, on both sides, of what must be computed: the trunk once a scale, the classifier at each place.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import inputs
+import numpy as np
+from measure import check_same, interleave, memory, warn_if_busy
+from peers import OnnxPeer
+
+from overfeat_tools.backend import CpuBackend
+from overfeat_tools.networks.dense import Dense
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.steps import find_geometries
+from overfeat_tools.networks.topology import TOPOLOGIES
+
+_HEIGHT, _WIDTH, _BULK = 375, 500, 32
+
+
+def main() -> None:
+    """Print the rates."""
+    parser = argparse.ArgumentParser(description="Measure class maps.")
+    parser.add_argument("--net", choices=("fast", "accurate"), default="accurate")
+    parser.add_argument("--pictures", type=int, default=4, help="of a batch")
+    parser.add_argument("--scales", default="1,2,4,6")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-peer", action="store_true", help="without ONNX Runtime")
+    args = parser.parse_args()
+    warn_if_busy("views.py")
+    topology = TOPOLOGIES[args.net]
+    weights = inputs.weights(topology, None)
+    network = Network(topology, weights.parent, CpuBackend(args.threads))
+    dense = Dense(network, [int(scale) for scale in args.scales.split(",")])
+    prepared = [dense.prepare(picture) for picture in inputs.pictures(args.pictures, _HEIGHT, _WIDTH)]
+    dense_work = 2 * sum(multiply_adds(dense.network, *size) for size in dense.sizes(_HEIGHT, _WIDTH))
+    whole_work = multiply_adds(network, topology.input_size, topology.input_size)
+    print(f"multiply-adds of a picture: {dense_work / 1e9:.1f}e9, {dense_work / whole_work:.1f} times the centre's")
+
+    bulk = Network(topology, weights.parent, CpuBackend(args.threads))
+    squares = inputs.pictures(_BULK, topology.input_size, topology.input_size)
+    sides: dict[str, Callable[[], object]] = {
+        "ours, dense": lambda: _wait_for(dense.begin(prepared)), "ours, bulk": lambda: bulk.run(squares)
+    }  # fmt: skip
+    if not args.no_peer:
+        sides["ONNX Runtime, dense"] = peer_of(dense, weights, prepared[0], args.threads)
+    for _ in range(4):  # until the choice of algorithms no longer changes
+        sides["ours, dense"]()
+        sides["ours, bulk"]()
+    work = {"ours, dense": args.pictures * dense_work, "ours, bulk": _BULK * whole_work}
+    samples = interleave(sides, args.rounds)
+    for name, seconds in samples.items():
+        rate = statistics.median(work.get(name, dense_work) / each for each in seconds)
+        print(f"{name:20} {rate / 1e9:6.0f}e9 multiply-adds a second")
+    ratio = statistics.median(
+        a * work["ours, dense"] / (b * work["ours, bulk"])
+        for a, b in zip(samples["ours, bulk"], samples["ours, dense"], strict=True)
+    )
+    print(f"dense over bulk: {ratio:.2f}; most memory: {memory()['VmHWM'] / 1e9:.2f} GB")
+
+
+def _wait_for(wait: Callable[[], object]) -> None:
+    wait()
+
+
+def multiply_adds(network: Network, height: int, width: int) -> int:
+    """Count those of one picture."""
+    last = network.topology.last_layer
+    geometries = find_geometries(network.topology, network.convolutions, height, width, last)
+    return sum(copies * geometry.multiply_adds for _, copies, (geometry, _) in geometries)
+
+
+def peer_of(
+    dense: Dense, weights: Path, views: tuple[np.ndarray, ...], threads: int  # type: ignore[type-arg]
+) -> Callable[[], object]:  # fmt: skip
+    """Give what runs one picture's views in ONNX Runtime, after a look at whether it computes the same."""
+    last = dense.network.topology.last_layer - 1
+    peer = OnnxPeer(dense.network.topology, weights, inputs.cache_folder(), threads, last)
+    stacks = [np.stack([view, view[:, ::-1]]).astype(np.float32).transpose(0, 3, 1, 2).copy() for view in views]
+    ours = dense.begin([views])()[0]
+    for stack, pair in zip(stacks, zip(ours[::2], ours[1::2], strict=True), strict=True):
+        check_same("class map", np.stack([one.scores for one in pair]), peer(stack).transpose(0, 2, 3, 1))
+    return lambda: [peer(stack) for stack in stacks]
+
+
+if __name__ == "__main__":
+    main()
