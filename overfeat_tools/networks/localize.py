@@ -43,8 +43,8 @@ _MARGIN = 0.25
 # Longer pictures are squeezed.
 _MOST_ASPECT = 4.0
 
-# How windows count, what of the highest support belongs to the box, and the least probability of a further box.
-_POWER, _COMMON, _LEAST = 2, 0.8, 0.1
+# What of the highest support belongs to a box, and the least probability of a further one.
+_COMMON, _LEAST = 0.8, 0.1
 _MOST_OF_A_CLASS = 4
 
 _CELLS = 64
@@ -94,11 +94,12 @@ class Windows:
     def support_map(self, index: int) -> FloatArray:
         """Give how much each of the cells that the picture is divided into belongs to a class, 0 to 1."""
         support = self._support(self.probabilities[:, index])
-        return support / max(float(support.max()), np.finfo(np.float32).tiny)
+        highest = float(support.max())
+        return support / np.float32(highest) if highest > 0 else support
 
     def _support(self, values: FloatArray) -> FloatArray:
         rows, columns = self._covered
-        support: FloatArray = (rows.T * values**_POWER) @ columns
+        support: FloatArray = (rows.T * np.square(values)) @ columns
         return support
 
     @cached_property
