@@ -1,7 +1,7 @@
 """A canvas with coordinates, and the colours to paint on it."""
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -35,6 +35,8 @@ class Canvas:
         Whether edges fall on whole pixels, without smoothing.
     shape_radius, shape_middle : float and (float, float), optional
         Size and place of a single shape, where chance does not choose them.
+    outlines : list
+        Gets the coverage of each shape that is painted.
     """
 
     rng: np.random.Generator
@@ -43,6 +45,7 @@ class Canvas:
     crisp: bool
     shape_radius: float | None = None
     shape_middle: tuple[float, float] | None = None
+    outlines: list[Field] = field(default_factory=list)
 
     @property
     def side(self) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from training.canvas import Canvas, chance
+from training.canvas import Canvas, Field, chance
 from training.classes import CLASSES, SCENES_SEED, TEST_SEED, index_of
 from training.degrade import Picture, spoil
 from training.draw import draw, painted_on
@@ -25,11 +25,19 @@ OUTLINED: Final = ("star", "triangle", "rectangle", "cross", "red disc", "green 
 
 WIDTH, HEIGHT = 500, 375
 
+Box = tuple[float, float, float, float]
+
 # Of the picture's area, for the square around the circle around a shape.
 _LEAST_AREA, _MOST_AREA = 0.05, 0.4
 
 
 def scene(name: str, number: int) -> Picture:
+    """Draw a shape; see `outlined_scene`."""
+    picture, _ = outlined_scene(name, number)
+    return picture
+
+
+def outlined_scene(name: str, number: int) -> tuple[Picture, Box]:
     """Draw a shape whose area and whose middle are uniform, the latter as far as the shape remains in the picture.
 
     Ground, colours and faults are those of the training's pictures.
@@ -40,7 +48,14 @@ def scene(name: str, number: int) -> Picture:
     middle = rng.uniform(-1, 1, 2) * (WIDTH / HEIGHT / 2 - radius, 0.5 - radius)
     canvas = Canvas(rng, WIDTH, HEIGHT, crisp=chance(rng, 0.3), shape_radius=radius, shape_middle=tuple(middle))
     painted = painted_on(canvas, index)
-    return spoil(rng, painted, gentle=chance(rng, 0.6 if canvas.crisp else 0.12), whole=True)
+    box = box_around(canvas.outlines[0])
+    return spoil(rng, painted, gentle=chance(rng, 0.6 if canvas.crisp else 0.12), whole=True), box
+
+
+def box_around(coverage: Field) -> Box:
+    """Give the left, top, right and bottom of what is covered at least by half; the latter two are outside."""
+    rows, columns = (np.flatnonzero((coverage > 0.5).any(axis=axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def main() -> None:

@@ -76,6 +76,7 @@ def _turn(points: Points, angle: float) -> Points:
 def _paint_polygon(canvas: Canvas, points: Points, size: float) -> Field:
     """Paint a shape about the origin at a random place."""
     mask = polygon(canvas, points + _place(canvas, size), _line(canvas, size))
+    canvas.outlines.append(mask)
     return paint(canvas, mask, palette(canvas.rng, 2, 42))
 
 
@@ -189,6 +190,7 @@ def _disc(canvas: Canvas, colour: Colour) -> Field:
         line = max(line, 0.12 * size, 3 * canvas.visible)
         inside = np.minimum(inside, np.float32(line) - inside)
     mask = canvas.edge(inside)
+    canvas.outlines.append(mask)
     below = _apart(rng, colour)
     if line is None and not canvas.crisp and chance(rng, 0.12):
         light = canvas.radius(x - 0.3 * size, y - 0.3 * size, aspect) / np.float32(size)

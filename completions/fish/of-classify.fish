@@ -1,7 +1,7 @@
 # Completion for of-classify; made by man/completions.py from the options' declarations.
 complete -c of-classify -s n -x -d 'Classes to print for each picture'
 complete -c of-classify -l threshold -x -d 'Leave out classes less probable than P'
-complete -c of-classify -l format -x -a 'text tsv json' -d 'What to print'
+complete -c of-classify -l format -x -a 'text tsv json html' -d 'What to print'
 complete -c of-classify -l header -d 'Begin tsv with a line that names the columns'
 complete -c of-classify -l size -x -a 'input none' -d 'Scale the shorter side to S, or to the network\'s input, then cut the centre square; none: only cut'
 complete -c of-classify -l views -x -a 'centre ten dense' -d 'Look at the centre only, at ten parts, or everywhere at several scales'

@@ -117,8 +117,12 @@ def take_stderr() -> None:
 
 def say(program: str, message: str) -> None:
     """Print one line on standard error; control characters in it are escaped."""
-    text = "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in file_text(message))
-    show(f"{program}: {text}\n")
+    show(f"{program}: {printable(message)}\n")
+
+
+def printable(text: str) -> str:
+    """Escape what would not be seen, or would change how the rest is; bytes that are no UTF-8 stay surrogates."""
+    return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else repr(c)[1:-1] for c in file_text(text))
 
 
 def show(text: str, *, transient: bool = False) -> None:

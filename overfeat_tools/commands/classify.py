@@ -53,7 +53,7 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = 0  # fmt: skip
-    form: Annotated[Literal["text", "tsv", "json"], cli.FORMAT] = "text"
+    form: Annotated[Literal["text", "tsv", "json", "html"], cli.FORMAT] = "text"
     header: cli.Header = False
     size: Annotated[
         str | None,
@@ -177,6 +177,8 @@ class Options(cli.NetworkOptions):
             They do.
         """
         cli.check_header(self.form, header=self.header)
+        if self.form == "html" and self.truth is not None:
+            raise UsageError("--truth counts what is right; it goes with --format text, tsv or json")
         if self.size is not None and self.views != "centre":
             raise UsageError(f"--size goes with --views centre: --views {self.views} has sizes of its own")
         if self.views != "dense" and (self.scales, self.stride) != (None, None):
@@ -213,6 +215,8 @@ def classify(options: Options) -> int:
     prepare: Prepare = partial(to_one_answer, topology=topology, side=side)
     scales = sizes.chosen_scales(options.scales)
     kind = Printer if options.truth is None else Judge
+    if options.form == "html":
+        from overfeat_tools.commands.page_printer import PagePrinter as kind  # noqa: N813 -- one of three
     printer = kind(options, classes)
     network = run.open_network(options)
     views = open_views(network, options.views, scales, fine=options.stride != "coarse")

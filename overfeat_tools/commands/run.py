@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from overfeat_tools import cli
-from overfeat_tools.backend import FloatArray
 from overfeat_tools.backend.machine import processors, threads_with_room
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.tables import describe_plans
-from overfeat_tools.networks.views import Looks, Views
+from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import (
     Batches,
     Item,
@@ -37,7 +36,7 @@ from overfeat_tools.results.table import table
 
 STAGES = "read", "decode", "fit", "compute", "write"
 
-Result = FloatArray | Looks
+Result = Any
 """A map, or what several views saw."""
 
 Results = Iterable[tuple[Item, Result | ImageError]]
@@ -69,7 +68,7 @@ class Run:
     answer: Callable[[Item, Any], None]
     fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
-    views: Views | None = None
+    views: Views[Any] | None = None
     start: float = field(default_factory=perf_counter)
     core_seconds_before: float = field(default_factory=process_time)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -188,11 +188,11 @@ def size_of_scale(topology: Topology, scale: int, height: int, width: int) -> Si
         wanted = shorter + (aspect - 1) / (_ASPECT - 1) * (longer - shorter)
     else:
         wanted = longer * aspect / _ASPECT
-    size = _nearest(topology, shorter), _nearest(topology, wanted)
+    size = nearest_length(topology, shorter), nearest_length(topology, wanted)
     return size if width >= height else size[::-1]
 
 
-def _nearest(topology: Topology, length: float) -> int:
+def nearest_length(topology: Topology, length: float) -> int:
     """Give the nearest length of which every pixel is used."""
     pool = topology.layers[topology.last_pool]
     assert isinstance(pool, MaxPool | FragmentPool)  # noqa: S101 -- for the type checker

@@ -14,6 +14,7 @@ What a mirror image shows may be another class than the picture: stripes that ri
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,9 @@ _BATCH = 8
 
 # What enlarges a picture more shows nothing more of it, but only parts.
 _MOST_ENLARGED = 1.5
+
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Looks:
         return {**self.told[look], "place": dict(zip(("left", "top", "right", "bottom"), edges, strict=True))}
 
 
-class Views(ABC):
+class Views(ABC, Generic[Seen]):
     """A way of looking at pictures several times, with an opened network.
 
     `side` is the shorter side of the largest picture that is made: one need not be decoded much larger.  `pixels` are
@@ -88,7 +92,7 @@ class Views(ABC):
         """
 
     @abstractmethod
-    def begin(self, pictures: Sequence[Sequence[Array]]) -> Callable[[], list[Looks]]:
+    def begin(self, pictures: Sequence[Sequence[Array]]) -> Callable[[], list[Seen]]:
         """Begin to look at pictures from `prepare`, all of the same sizes; what is returned waits for the results.
 
         Raises
@@ -101,12 +105,12 @@ class Views(ABC):
     def usual_batch(self) -> int:
         """Give the pictures of a batch where nobody says."""
 
-    def look(self, pixels: Array) -> Looks:
+    def look(self, pixels: Array) -> Seen:
         """Look at one picture."""
         return self.begin([self.prepare(pixels)])()[0]
 
 
-class Ten(Views):
+class Ten(Views[Looks]):
     """The corners and the centre, as they are and mirrored.
 
     Parameters
@@ -150,7 +154,7 @@ class Ten(Views):
         return looks
 
 
-class DenseViews(Views):
+class DenseViews(Views[Looks]):
     """The network slid over each scale of a picture, as it is and mirrored.
 
     Parameters
@@ -201,7 +205,7 @@ class DenseViews(Views):
 
 def open_views(
     network: Network, kind: str, scales: Sequence[int] = SCALES, *, fine: bool = True
-) -> Views | None:
+) -> Views[Looks] | None:
     """Give the views of a kind, "ten" or "dense"; None for any other."""
     if kind == "dense":
         return DenseViews(network, scales, fine=fine)

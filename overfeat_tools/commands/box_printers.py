@@ -1,0 +1,132 @@
+"""What of-locate prints: boxes, pictures with boxes, or maps of a class."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from overfeat_tools import cli
+from overfeat_tools.errors import ImageError
+from overfeat_tools.networks.classes import Class
+from overfeat_tools.networks.localize import Found, Windows
+from overfeat_tools.pictures import Item
+from overfeat_tools.results import boxes
+from overfeat_tools.results.records import failure_record
+
+if TYPE_CHECKING:
+    from overfeat_tools.commands.locate import Options
+
+# Boxes in a thumbnail need more room than a class.
+_THUMBNAIL_SIDE = 320
+
+
+class BoxPrinter:
+    """Prints the boxes of each picture as text, tsv or JSON."""
+
+    def __init__(self, options: "Options", classes: Sequence[Class], wanted: Class | None) -> None:
+        self.options, self.classes, self.wanted = options, classes, wanted
+
+    def located(self, windows: Windows) -> list[boxes.Located]:
+        """Find the boxes that are asked for."""
+        found = windows.find(self.options.count, None if self.wanted is None else self.wanted.index)
+        return [
+            boxes.Located(self.classes[each.index], each.probability, whole_pixels(each, windows.height, windows.width))
+            for each in found
+            if not each.probability < self.options.threshold
+        ]
+
+    def begin(self) -> None:
+        """Print what comes before all pictures."""
+        if self.options.header:
+            cli.write(boxes.TSV_HEADING)
+
+    def answer(self, item: Item, windows: Windows) -> None:
+        """Print a picture's boxes."""
+        found = self.located(windows)
+        match self.options.form:
+            case "text":
+                cli.write(boxes.boxes_text(found))
+            case "tsv":
+                cli.write(boxes.boxes_tsv(found, item.number, item.file))
+            case "json":
+                size = {"width": windows.width, "height": windows.height}
+                cli.write(boxes.boxes_json(found, item.number, item.file, **size, **item.told))
+
+    def fail(self, item: Item, error: ImageError) -> None:
+        """Print what stands for a picture without boxes."""
+        told = item.told | {"error": str(error)}
+        if record := failure_record(self.options.form, item.number, item.file, boxes.TSV_HEADING, **told):
+            cli.write(record)
+
+    def end(self) -> None:
+        """Print what comes after all pictures."""
+
+
+class Drawer(BoxPrinter):
+    """Prints each picture with its boxes."""
+
+    def answer(self, item: Item, windows: Windows) -> None:
+        """Print a picture; names are cut at the first comma."""
+        from overfeat_tools.pictures.boxes import with_boxes
+
+        named = [(f"{box.what.name.split(',')[0]} {box.probability:.2f}", box.edges) for box in self.located(windows)]
+        if item.pixels is not None:
+            cli.write(boxes.pnm(with_boxes(item.pixels, named)))
+
+
+class Mapper(BoxPrinter):
+    """Prints for each picture where a class is."""
+
+    def answer(self, item: Item, windows: Windows) -> None:  # noqa: ARG002 -- the map has all that is needed
+        """Print a map."""
+        from overfeat_tools.pictures.boxes import as_picture
+
+        index = int(windows.classes().argmax()) if self.wanted is None else self.wanted.index
+        cli.write(boxes.pnm(as_picture(windows.support_map(index), windows.height, windows.width)))
+
+
+class PageMaker(BoxPrinter):
+    """Prints one page of all pictures with their boxes."""
+
+    answered = failed = 0
+
+    def begin(self) -> None:
+        """Print the page up to the first picture."""
+        from overfeat_tools.results.page import page_head
+
+        note = "Each picture with its boxes, the most probable first. Boxes are in pixels of the upright picture."
+        cli.write(page_head(f"of-locate: {self.options.name}", note))
+
+    def answer(self, item: Item, windows: Windows) -> None:
+        """Print a picture and its boxes."""
+        from overfeat_tools.results.page import Row, page_entry
+
+        self.answered += 1
+        rows = [Row(box.what, box.probability, box.edges) for box in self.located(windows)]
+        if item.pixels is not None:
+            cli.write(page_entry(item.place, item.pixels, rows, item.warning, _THUMBNAIL_SIDE))
+
+    def fail(self, item: Item, error: ImageError) -> None:
+        """Print why there is nothing to see."""
+        from overfeat_tools.results.page import page_failure
+
+        self.failed += 1
+        cli.write(page_failure(item.place, str(error)))
+
+    def end(self) -> None:
+        """Print what comes after all pictures."""
+        from overfeat_tools.results.page import page_end
+
+        cli.write(page_end(self.answered, self.failed))
+
+
+def printer_of(options: "Options", classes: Sequence[Class], wanted: Class | None) -> BoxPrinter:
+    """Give what prints as the options ask."""
+    kind = Drawer if options.draw else Mapper if options.map else PageMaker if options.form == "html" else BoxPrinter
+    return kind(options, classes, wanted)
+
+
+def whole_pixels(found: Found, height: int, width: int) -> boxes.Edges:
+    """Give the pixels that a box touches, at least one."""
+    left, top, right, bottom = found.box
+    x0, y0 = min(math.floor(left), width - 1), min(math.floor(top), height - 1)
+    return x0, y0, min(max(math.ceil(right), x0 + 1), width), min(max(math.ceil(bottom), y0 + 1), height)
