@@ -10,10 +10,12 @@ Other kinds are cut out of a stream (`stream`, `boundaries`) or an archive (`tar
 from overfeat_tools.pictures.batches import Batches, prepared
 from overfeat_tools.pictures.decoders import colour
 from overfeat_tools.pictures.fitting import centre_square, fit
+from overfeat_tools.pictures.picture import Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
 from overfeat_tools.pictures.reading import Item, read_items
 from overfeat_tools.pictures.sources import find_sources
 
 __all__ = [
-    "MAX_PIXELS", "Batches", "Item", "centre_square", "colour", "find_sources", "fit", "prepared", "read_items",
+    "MAX_PIXELS", "Batches", "Item", "Wanted", "centre_square", "colour", "find_sources", "fit", "prepared",
+    "read_items",
 ]  # fmt: skip

@@ -48,8 +48,8 @@ class Item:
     `number` counts all pictures from 1; `file` is the name given, or None for standard input, with
     the name of a member behind that of its archive; `frame` is the number of a frame of `file`, if
     more than the first was asked for; `place` says where it is, for messages.  `pixels` is
-    (H, W, 3), uint8 or float32.  `warning` says what is wrong with a picture that could be decoded
-    only in part.
+    (H, W, 3), uint8 or float32, and `size` the width and height of the whole picture, however small it was decoded.
+    `warning` says what is wrong with a picture that could be decoded only in part.
     """
 
     number: int
@@ -59,6 +59,7 @@ class Item:
     error: ImageError | None = None
     warning: str | None = None
     frame: int | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def told(self) -> dict[str, object]:
@@ -116,7 +117,7 @@ def read_items(
             if isinstance(picture, ImageError):
                 yield item.failed(picture)
             else:
-                yield replace(item, pixels=picture.pixels, warning=picture.warning)
+                yield replace(item, pixels=picture.pixels, warning=picture.warning, size=picture.size)
     if passed:
         more = f", and {passed - 1} more" if passed > 1 else ""
         tell(f"passed over what is no picture: {first_passed}{more}")

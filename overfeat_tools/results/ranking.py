@@ -43,8 +43,12 @@ def ranking_tsv(ranking: Ranking, number: int, file: str | None) -> bytes:
 
 def ranking_json(ranking: Ranking, number: int, file: str | None, **more: object) -> bytes:
     """Write one JSON object and a newline: the classes, and what more there is to tell."""
-    classes = [
+    return json_record(number, file, classes=class_records(ranking), **more)
+
+
+def class_records(ranking: Ranking) -> list[dict[str, object]]:
+    """Give what is told of each class."""
+    return [
         {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability)}
         for item, probability in ranking
     ]
-    return json_record(number, file, classes=classes, **more)
