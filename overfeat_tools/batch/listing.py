@@ -5,6 +5,7 @@ sixteen bytes of each.
 """
 
 import hashlib
+import math
 import os
 import re
 import stat
@@ -159,8 +160,8 @@ def _expanded(given: str) -> list[str]:
     if not is_remote(given) and os.path.lexists(given):
         return [given]
     parts = _BRACES.split(given)
-    choices = [_choices(part) if number % 2 else [part] for number, part in enumerate(parts)]
-    if np.prod([len(each) for each in choices], dtype=float) > _MOST_EXPANDED:
+    choices = [_choices(part) if number % 2 else (part,) for number, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > _MOST_EXPANDED:
         raise UsageError(f"-i {given}: more than {_MOST_EXPANDED} files")
     names = ["".join(each) for each in product(*choices)]
     if not is_remote(given) or not re.search(r"[*?\[]", given):
@@ -170,11 +171,23 @@ def _expanded(given: str) -> list[str]:
     return found
 
 
-def _choices(inside: str) -> list[str]:
+class _Numbers(Sequence[str]):
+    """Numbers from one to another, as wide as they are if they begin with zeros."""
+
+    def __init__(self, first: str, last: str) -> None:
+        self._width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+        self._numbers = range(int(first), int(last) + 1)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, at: int) -> str:  # type: ignore[override]
+        return f"{self._numbers[at]:0{self._width}d}"
+
+
+def _choices(inside: str) -> Sequence[str]:
     if found := _RANGE.fullmatch(inside):
-        first, last = int(found[1]), int(found[2])
-        width = max(map(len, found.groups())) if found[1].startswith("0") or found[2].startswith("0") else 0
-        return [f"{number:0{width}d}" for number in range(first, last + 1)]
+        return _Numbers(found[1], found[2])
     return inside.split(",") if "," in inside else [f"{{{inside}}}"]
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from overfeat_tools.errors import OverfeatError, UsageError, reason
 
-ATTEMPTS, FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 6, 0.5, 10.0
+ATTEMPTS, FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 7, 0.5, 15.0
 _SILENCE_SECONDS = 60  # of a server
 _BLOCK_BYTES = 8 << 20
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:::[^/]*)?://")
@@ -76,7 +76,7 @@ def retried(work: Callable[[], T], place: str) -> T:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS, jitter=FIRST_WAIT_SECONDS),
+            wait=tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS),
             reraise=True,
         )(work)
     except _FINAL:
