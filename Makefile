@@ -1,9 +1,9 @@
-# make demo | test | check-long | lint | man | bench: each creates what it needs in .venv.
+# make demo | test | check-long | lint | man | doc | bench: each creates what it needs in .venv.
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: all demo test check-long lint man bench venv clean
+.PHONY: all demo test check-long lint man doc bench venv clean
 
 all: demo
 
@@ -20,6 +20,10 @@ $(VENV)/.test: $(VENV)/.base
 
 $(VENV)/.lint: $(VENV)/.base
 	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.doc: $(VENV)/.base
+	$(BIN)/pip install --quiet --editable '.[doc]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.base
@@ -46,6 +50,10 @@ lint: $(VENV)/.lint
 man: $(VENV)/.base
 	$(BIN)/python man/build.py
 	$(BIN)/python man/completions.py
+
+doc: $(VENV)/.doc
+	$(BIN)/pdoc -d numpy -o build/doc overfeat_tools.library overfeat_tools.compat overfeat_tools.errors \
+	    '!overfeat_tools.compat.torch' '!overfeat_tools.library.[a-z]*'
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py

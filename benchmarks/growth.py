@@ -15,7 +15,7 @@ from typing import Any
 import inputs
 import measure
 
-from overfeat_tools.networks.network import steps
+from overfeat_tools.networks.steps import steps
 from overfeat_tools.networks.topology import FAST, TOPOLOGIES, Topology
 
 HERE = Path(__file__).resolve().parent

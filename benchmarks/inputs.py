@@ -10,7 +10,7 @@ from measure import ROOT
 
 from overfeat_tools import paths
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.networks.weights import weights_folder
+from overfeat_tools.networks.weights import PACKAGED, weights_folder
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +27,9 @@ def cache_folder() -> Path:
 
 
 def weights(topology: Topology, folder: str | None) -> Path:
-    """Give a network's weight file: from the folder named or installed, else a synthetic one."""
+    """Give a network's weight file: its own, or from the folder named or installed, else a synthetic one."""
+    if topology.packaged:
+        return PACKAGED / topology.weight_file
     path = weights_folder(Path(folder) if folder else None) / topology.weight_file
     if folder or path.is_file():
         return path

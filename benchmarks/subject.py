@@ -11,8 +11,9 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.convolution import Geometry
 from overfeat_tools.convolution.geometry import FLOAT_BYTES
 from overfeat_tools.networks.layers import Convolve, Pad
-from overfeat_tools.networks.network import Network, epilogue_of, steps
+from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.opening import memory_for_packed_weights
+from overfeat_tools.networks.steps import epilogue_of, steps
 from overfeat_tools.networks.topology import CHANNELS, Topology
 
 Array = npt.NDArray[Any]

@@ -85,7 +85,11 @@ def test_in_and_out_of_memory(folder: Path, expected: dict[str, bytes], capfd: p
 
 @pytest.mark.parametrize("often", [2, 1000])
 def test_storage_that_fails(
-    often: int, folder: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    often: int,
+    folder: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """What fails for a moment changes nothing; what fails for good is told, and done when it is mended."""
     root = f"/memory{next(NUMBERS)}"
@@ -137,10 +141,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 -- as it is called
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802 -- as it is called
+    def do_GET(self) -> None:
         data = self.server.files.get(self.path.lstrip("/"))
         wanted = self.headers.get("Range")
         fault = self.server.fault if self.command == "GET" and str(wanted) + self.path not in self.server.asked else ""

@@ -88,5 +88,5 @@ def test_others_open_it(reader: str, tmp_path: Path) -> None:
     expected = parquet.read_table(tmp_path / "out").to_pylist()
     assert [row["path"] for row in rows] == [row["path"] for row in expected]
     for row, wanted in zip(rows, expected, strict=True):
-        same = row["features"] is None if wanted["features"] is None else np.array_equal(row["features"], wanted["features"])
-        assert same
+        values = wanted["features"]
+        assert row["features"] is None if values is None else np.array_equal(row["features"], values)

@@ -187,6 +187,16 @@ def test_batches_on_their_way_do_not_mix(card: CudaBackend) -> None:
     np.testing.assert_array_equal(begun[0](), kept)
 
 
+def test_several_layers_on_their_way(card: CudaBackend) -> None:
+    """Of one pass, and of two begun one after the other: each result is its own."""
+    there, here = Network(TINY, None, card), Network(TINY, None, CpuBackend(2))
+    layers, batches = (0, 1, 7, 19, 21, 22), [pictures(2, 231, 250, seed) for seed in range(2)]
+    begun = [there.begin_layers(batch, layers) for batch in batches]
+    for batch, wait in zip(batches, begun, strict=True):
+        for number, values in wait().items():
+            assert reference.distance(values, here.run(batch, number)) < 1e-5, number
+
+
 def test_weights_are_brought_once_and_memory_does_not_grow(card: CudaBackend) -> None:
     network = Network(TINY, None, card)
     held = []

@@ -144,6 +144,18 @@ def test_python_examples_are_python() -> None:
         compile(block, "example", "exec")
 
 
+def test_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said to run as it is runs, and prints what is said."""
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    [example] = [block for block in blocks if '"tiny"' in block]
+    monkeypatch.chdir(ROOT)
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 -- our own
+    printed = capsys.readouterr().out.splitlines()
+    for said in re.findall(r"print\(.*\)  # (.*)", example):
+        assert said in printed
+    assert printed[0].startswith("star 0.9")
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))

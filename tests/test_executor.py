@@ -192,7 +192,7 @@ def test_executors_that_nobody_needs_end_their_threads(cpu: CpuBackend) -> None:
     assert cpu.compiler is not None
     gc.collect()  # what other tests have left
     before, count, counter = threading.active_count(), function(cpu, "count"), np.zeros(1, np.int64)
-    for _ in range(5):
+    for _ in range(50):  # each may meet the threads looking, or about to sleep, or asleep
         executor = Executor(cpu.compiler, 4, 2)
         executor.run(program([[[Call(count, (counter, 5))]]]))
         assert threading.active_count() == before + 3

@@ -94,6 +94,23 @@ def test_limits_of_the_process_itself(kind: str) -> None:
     assert machine.threads_with_room(300) == 300
 
 
+def test_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS: no control groups, no affinity, nobody who tells of free memory; of limits it is not known how near."""
+
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(machine, "_read", missing)
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 40, 1 << 40))
+    assert machine.processors() == os.cpu_count()
+    assert machine.memory_bytes() > 0
+    assert machine.free_bytes() is None
+    assert machine.threads_with_room(300) == 300
+    assert machine.cache_bytes() == 1 << 20
+
+
 def test_memory_that_is_kept_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """It will be used again: else the second of two large pictures would be refused where the first was not."""
     monkeypatch.setattr(machine, "free_bytes", lambda: 7 << 10)

@@ -17,7 +17,8 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.convolution.epilogue import max_pool, rectify
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.steps import steps
 from overfeat_tools.networks.tables import describe
 from overfeat_tools.networks.topology import ACCURATE, FAST, TINY, Topology
 from overfeat_tools.networks.weights import file_bytes

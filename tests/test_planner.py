@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfeat_tools.backend import CpuBackend
-from overfeat_tools.convolution import RATES, Convolution, Geometry, Ledger
+from overfeat_tools.convolution import RATES, Convolution, Geometry, Ledger, rates_of
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.planner import Estimate, choose, estimate, list_algorithms
 
@@ -228,3 +228,16 @@ def test_rates_of_threads() -> None:
     assert read == sorted(set(read))
     assert read[0] > 0.5
     assert 2 < read[-1] < 3
+
+
+def test_rates_of_narrow_vectors() -> None:
+    """With vectors of 4 all that computes takes twice the time, and reading memory as long as ever."""
+    assert RATE.for_lanes(16) == RATE.for_lanes(8) == RATE
+    narrow = RATE.for_lanes(4)
+    assert narrow.compiled_seconds(1e9, 0) == 2 * RATE.compiled_seconds(1e9, 0)
+    assert narrow.compiled_seconds(0, 1e9) == RATE.compiled_seconds(0, 1e9)
+    assert narrow.blas_seconds(1e12, 1000, 0) == 2 * RATE.blas_seconds(1e12, 1000, 0)
+    backend = device(compiling=True)
+    assert backend.compiler
+    backend.compiler.lanes = 4
+    assert rates_of(backend) == narrow.for_threads(backend.parallel)

@@ -102,6 +102,19 @@ def test_usage_errors(command: str, arguments: list[str]) -> None:
     run(command, *arguments, OVERFEAT_DATA="/nonexistent").one_line(2, f"of-{command}: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--threads", "1025"], "--threads 1025: a whole number from 1 to 1024 expected"),
+        (["-n", "1_0"], "-n 1_0: a whole number from 1 on expected"),
+        (["--threshold", "inf"], "--threshold inf: a number from 0 to 1 expected"),
+        (["--device", "abacus"], "--device abacus: auto, cpu or cuda expected"),
+    ],
+)
+def test_what_an_option_expects(arguments: list[str], line: str) -> None:
+    assert classify(*arguments).err == f"of-classify: {line}\n"
+
+
 @pytest.mark.parametrize("memory", ["-1", "9" * 5000])
 def test_memory_that_is_no_number(memory: str) -> None:
     classify(STAR, OVERFEAT_MEMORY=memory).one_line(2, "OVERFEAT_MEMORY")
@@ -139,10 +152,10 @@ def test_verbose(threads: str) -> None:
     assert int(answered) == pictures + 1
     assert float(rate) == pytest.approx(int(answered) / float(seconds), rel=0.05)
     assert told[2] == f"batches: {pictures + 1}; pictures failed: 2"
-    stages = dict(part.split() for part in told[3].removeprefix("seconds: ").split(", "))
-    assert set(stages) == {"read", "fit", "compute", "write", "whole"}
-    assert float(stages["whole"]) == float(seconds)
-    assert 0 < float(stages["compute"]) <= float(seconds)
+    stages = {what: float(of) for what, of in map(str.split, told[3].removeprefix("core-seconds: ").split(", "))}
+    assert list(stages) == ["read", "decode", "fit", "compute", "write", "all"]
+    assert stages["compute"] > 0
+    assert sum(stages.values()) - stages["all"] <= stages["all"] + 0.03  # each is rounded
     rows = [line.split() for line in told[5:]]
     assert sum(float(row[3].rstrip("%")) for row in rows) == pytest.approx(100, abs=1)
     assert all(row[-1] == f"({pictures + 1})" for row in rows if row[1].startswith(("convolve", "pad")))
@@ -368,12 +381,11 @@ import sys
 from dataclasses import replace
 from overfeat_tools.commands import classify, run
 
-read = run.read_items
-def damaged(*arguments, **options):
-    for item in read(*arguments, **options):
-        yield replace(item, warning="cut off") if item.number == 2 else item
+fitted = run.fitted
+def damaged(item, *arguments):
+    return fitted(replace(item, warning="cut off") if item.number == 2 else item, *arguments)
 
-run.read_items = damaged
+run.fitted = damaged
 classify.main()
 """
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ class StandIn(SimpleNamespace):
     """Has what a run wants of a network."""
 
     check_memory = Network.check_memory
+    _fitted_bytes = 0
 
 
 class Loop:
@@ -105,6 +107,7 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        time.sleep(0.01)  # the reader brings the next one meanwhile
 
         def wait() -> np.ndarray:  # type: ignore[type-arg]
             nonlocal under_way
@@ -148,7 +151,7 @@ def test_a_damaged_picture(strict: bool, monkeypatch: pytest.MonkeyPatch) -> Non
     """It is answered, with its warning; but `--strict` takes it for one that can't be used, and stops."""
     pixels = np.full((100, 100, 3), 7, np.uint8)
     items = [Item(1, "a", "a", pixels), Item(2, "b", "b", pixels, warning="cut off"), Item(3, "c", "c", pixels)]
-    monkeypatch.setattr(run, "read_items", lambda *_, **__: iter(items))
+    monkeypatch.setattr(run, "read_undecoded", lambda *_, **__: iter(items))
     loop = Loop(strict=strict)
     assert loop.run.over(["a", "b", "c"]) == (3 if strict else 0)
     assert [number for number, _ in loop.answers] == ([1] if strict else [1, 2, 3])

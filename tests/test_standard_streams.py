@@ -137,7 +137,7 @@ def test_live_errors() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "status", "words"),
-    [("-v 120000", 1, "memory"), ("-v 170000", 3, "memory"), ("-n 7", 3, "too many"), ("-n 5", 1, "too many")],
+    [("-v 120000", 1, "memory"), ("-v 170000", 3, "memory"), ("-n 6", 3, "too many"), ("-n 5", 1, "too many")],
 )
 def test_shortage(limit: str, status: int, words: str) -> None:
     """Whatever runs short, the picture is not to blame, and no library has the last word."""

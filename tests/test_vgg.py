@@ -19,7 +19,8 @@ import pytest
 from overfeat_tools.backend import Backend
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.layers import MaxPool
-from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.steps import steps
 from overfeat_tools.networks.tables import describe
 from overfeat_tools.networks.topology import FAST, TOPOLOGIES, VGG11, VGG16, VGG19, Topology, vgg
 from overfeat_tools.networks.weights import map_weights

@@ -89,11 +89,11 @@ class Backend(Protocol):
     def launch(self, pieces: "Sequence[Piece]", scratch_bytes: int = 0) -> None:
         """Carry out compiled calls; the pieces must not depend on each other.  Only where there is a compiler."""
 
-    def record(self, compute: "Callable[[Recording], FloatArray]", x: Array) -> "Program":
-        """Record what `compute` launches, which reads `x`."""
+    def record(self, compute: "Callable[[Recording], list[FloatArray]]", x: Array) -> "Program":
+        """Record what `compute` launches, which reads `x` and writes its results."""
 
-    def replay(self, program: "Program", x: Array) -> tuple[FloatArray, Array]:
-        """Carry out a program; return a new array and when each stage began, and the last ended, in nanoseconds."""
+    def replay(self, program: "Program", x: Array) -> tuple[list[FloatArray], Array]:
+        """Carry out a program; return new arrays and when each stage began, and the last ended, in nanoseconds."""
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:
         """Cut `range(length)` into slices for `parallel_for`, none shorter than `least`."""

@@ -7,6 +7,13 @@ Their object code is kept in the user's cache folder, a file for each kernel, pr
 first run compiles.
 
 Without llvmlite, or on a processor with other vectors, there is no compiler, and numpy does everything.
+
+On macOS nothing of this was ever tried.  According to Apple's documentation, and to LLVM's source, it should work:
+LLVM writes code to private memory and then makes it executable, which Apple's processors allow, and which needs neither
+MAP_JIT nor an entitlement unless the Python that runs was signed with the hardened runtime.  Such a one needs the
+entitlement allow-unsigned-executable-memory.  Without it mprotect fails, which is tried first, so that numpy does
+everything; or the system ends the process at the first kernel, which nothing but removing llvmlite prevents.
+Source: developer.apple.com, "Porting just-in-time compilers to Apple silicon" and the pages of the entitlements.
 """
 
 import contextlib
@@ -14,7 +21,8 @@ import ctypes
 import importlib.util
 import os
 import platform
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,7 +33,12 @@ from overfeat_tools.backend.code_cache import CodeCache
 from overfeat_tools.paths import cache_folder
 
 # What the processor must have, the floats of a vector, and the number of vector registers.
-_VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))
+_X86_VECTORS = (({"avx512f", "avx512vl", "avx512dq"}, 16, 32), ({"avx2", "fma"}, 8, 16))
+_X86 = {"x86_64", "AMD64"}
+
+# Every 64-bit ARM processor has NEON.
+_ARM_VECTORS = (set[str](), 4, 32)
+_ARM = {"aarch64", "arm64"}
 
 Build = Callable[[Any, str], str | None]
 """Adds a function to a module of LLVM IR, given the module and the function's symbol, or gives the module's text."""
@@ -33,13 +46,34 @@ Build = Callable[[Any, str], str | None]
 
 def open_compiler() -> "Compiler | None":
     """Return a compiler for this processor, or None where there is none."""
-    if platform.machine() not in {"x86_64", "AMD64"} or not _has_llvmlite():
+    vectors = None if missing() else _vectors()
+    if vectors is None:
         return None
-    flags, folder = _flags(), cache_folder()
-    for needed, lanes, registers in _VECTORS:
-        if needed <= flags:
-            return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None)
-    return None
+    (needed, lanes, registers), folder = vectors, cache_folder()
+    return Compiler(lanes, registers, CodeCache(folder / "kernels") if folder else None, needed)
+
+
+def missing() -> str:
+    """Tell what is missing for kernels to be compiled; nothing where all is there."""
+    machine = platform.machine()
+    if machine not in _X86 | _ARM or sys.maxsize < 1 << 32:
+        return f"none are made for {machine}, {sys.maxsize.bit_length() + 1} bits"
+    if not _has_llvmlite():
+        return "llvmlite is not installed"
+    return "" if _vectors() else "the processor lacks AVX2 or FMA"
+
+
+def is_arm() -> bool:
+    """Tell whether this is a 64-bit ARM processor."""
+    return platform.machine() in _ARM
+
+
+def _vectors() -> tuple[set[str], int, int] | None:
+    """Return the widest vectors that this processor has."""
+    if is_arm():
+        return _ARM_VECTORS
+    flags = _flags()
+    return next((vectors for vectors in _X86_VECTORS if vectors[0] <= flags), None)
 
 
 def _has_llvmlite() -> bool:
@@ -75,8 +109,10 @@ class Compiler:
         Whether any function was compiled or loaded yet.
     """
 
-    def __init__(self, lanes: int, registers: int, cache: CodeCache | None = None) -> None:
-        self.lanes, self.registers, self.cache = lanes, registers, cache
+    def __init__(
+        self, lanes: int, registers: int, cache: CodeCache | None = None, needed: Collection[str] = ()
+    ) -> None:
+        self.lanes, self.registers, self.cache, self._needed = lanes, registers, cache, needed
         self.loaded = False
         self._functions: dict[tuple[str, bytes], Compiled] = {}
         self._engine: Any = None
@@ -141,13 +177,25 @@ class Compiler:
 
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        # For some processors LLVM prefers vectors of half their width, which is right for short loops only.
-        features = binding.get_host_cpu_features().flatten() + ",-prefer-256-bit"
         processor, target = binding.get_host_cpu_name(), binding.Target.from_default_triple()
+        features = self._features()
         self._machine = target.create_target_machine(processor, features, opt=2)
-        machine = __version__, binding.llvm_version_info, processor, features, self.lanes, self.registers
+        machine = __version__, binding.llvm_version_info, target.triple, processor, features, self.lanes, self.registers
         self._key = repr(machine).encode() + _source()
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), self._machine)
+
+    def _features(self) -> str:
+        """Return the processor's features in LLVM's form; empty where LLVM knows them by the processor's name alone."""
+        from llvmlite import binding
+
+        features: Any = {}
+        with contextlib.suppress(RuntimeError):  # some versions, for Apple's processors
+            features = binding.get_host_cpu_features()
+        # An emulator may show a program the flags of the processor that it runs on itself.
+        assert all(features.get(name) for name in self._needed)  # noqa: S101 -- `usable` tells
+        # For some processors LLVM prefers vectors of half their width, which is right for short loops only.
+        narrow = [] if is_arm() else ["-prefer-256-bit"]
+        return ",".join([*filter(None, [features and features.flatten()]), *narrow])
 
     def _object_code(self, symbol: str, build: Build, cache: CodeCache | None) -> bytes:
         """Return a function's object code: from the cache, or compiled and put there."""
@@ -183,12 +231,12 @@ class Compiler:
 
 
 def _may_make_code() -> bool:
-    """Try whether memory that was written may be made executable, which some systems forbid."""
+    """Try whether memory that was written may be made executable, which some systems forbid; as LLVM does it."""
     if os.name != "posix":
         return True
     import mmap
 
-    with mmap.mmap(-1, mmap.PAGESIZE) as page:
+    with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANON) as page:
         first = ctypes.c_char.from_buffer(page)
         protect = ctypes.CDLL(None).mprotect
         protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

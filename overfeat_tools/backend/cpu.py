@@ -8,9 +8,11 @@ the other.
 import contextlib
 import itertools
 import math
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item, aligned_empty
 from overfeat_tools.backend.calls import Piece
-from overfeat_tools.backend.compiler import Compiler, open_compiler
+from overfeat_tools.backend.compiler import Compiler, missing, open_compiler
 from overfeat_tools.backend.executor import Executor
 from overfeat_tools.backend.program import Program, Recording
 from overfeat_tools.backend.threads import ThreadPool
@@ -59,14 +61,23 @@ class CpuBackend:
         self._blas = ThreadpoolController()
         self._blas_is_held = False
         self._computing: contextlib.ExitStack | None = None
+        self._compiling = compiling
         self.compiler: Compiler | None = open_compiler() if compiling else None
         self._executor: Executor | None = None
         self._recording: Recording | None = None
         # Workspaces and threads serve one batch at a time.
         self._turn = threading.RLock()
+        _BACKENDS.add(self)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.threads} threads"
+        return f"{self.name}, {self.threads} threads" + self._of_kernels()
+
+    def _of_kernels(self) -> str:
+        """Tell for what vectors kernels have been compiled, or why none are."""
+        if self.compiler is None:
+            reason = missing() or "llvmlite or the system refused"
+            return f", no kernels compiled: {reason if self._compiling else 'not wanted'}"
+        return f", kernels compiled for vectors of {self.compiler.lanes}" if self.compiler.loaded else ""
 
     @property
     def threads(self) -> int:
@@ -93,22 +104,23 @@ class CpuBackend:
         if self._recording is None:
             self._execute(Program(recording, {}, ()))
 
-    def record(self, compute: Callable[[Recording], FloatArray], x: Array) -> Program:
-        """Record the stages that `compute` launches, which reads `x`; nothing is carried out."""
+    def record(self, compute: Callable[[Recording], list[FloatArray]], x: Array) -> Program:
+        """Record the stages that `compute` launches, which reads `x` and writes results; nothing is carried out."""
         self._recording = recording = Recording()
         try:
-            y = compute(recording)
+            results = compute(recording)
         finally:
             self._recording = None
-        return Program(recording, {**self._workspaces, "x": x, "y": y}, y.shape)
+        buffers = {**self._workspaces, "x": x, **_named(results)}
+        return Program(recording, buffers, [y.shape for y in results])
 
-    def replay(self, program: Program, x: Array) -> tuple[FloatArray, Array]:
-        """Carry out a program; return a new array and the times at which each stage began, and the last ended."""
-        y: FloatArray = self.empty(program.shape)
-        given = {"x": x, "y": y}
+    def replay(self, program: Program, x: Array) -> tuple[list[FloatArray], Array]:
+        """Carry out a program; return new arrays and the times at which each stage began, and the last ended."""
+        results = [self.empty(shape) for shape in program.shapes]
+        given = {"x": x, **_named(results)}
         for name, size_bytes in program.buffer_bytes.items():
             program.move(name, given[name] if name in given else self.workspace(name, (size_bytes,), np.uint8))
-        return y, self._execute(program)
+        return results, self._execute(program)
 
     def _execute(self, program: Program) -> Array:
         if self._executor is None:
@@ -181,6 +193,18 @@ class CpuBackend:
         finally:
             self._blas_is_held = False
 
+    def hold(self) -> None:
+        """Wait for the batch that another thread is computing, and let none begin."""
+        self._turn.acquire()
+
+    def release(self, *, in_child: bool) -> None:
+        """Let go again; a child of `fork` has none of its parent's threads, and starts its own."""
+        if in_child:
+            self._pool.forget()
+            if self._executor:
+                self._executor.forget()
+        self._turn.release()
+
     def to_device(self, host: Array) -> Array:
         """Give the array itself."""
         return host
@@ -208,6 +232,36 @@ class CpuBackend:
     def fft_plan(self, height: int, width: int, maps: int) -> "FftwPlan":
         """Give this thread's plan for a number of maps of one size, making it the first time."""
         return self._of_thread.fft_plan(height, width, maps)
+
+
+def _named(results: list[FloatArray]) -> dict[str, Array]:
+    """Name a program's results as buffers."""
+    return {f"y {number}": y for number, y in enumerate(results)}
+
+
+# A fork waits for the batches that are being computed: a child would have them half done, and nobody to go on.
+_BACKENDS: weakref.WeakSet[CpuBackend] = weakref.WeakSet()
+_HELD: list[CpuBackend] = []
+
+
+def _hold_all() -> None:
+    held = sorted(_BACKENDS, key=id)
+    for backend in held:
+        backend.hold()
+    _HELD[:] = held
+
+
+def _release_all(*, in_child: bool) -> None:
+    for backend in _HELD:
+        backend.release(in_child=in_child)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_hold_all, after_in_parent=partial(_release_all, in_child=False),
+        after_in_child=partial(_release_all, in_child=True),
+    )  # fmt: skip
 
 
 class _OfThread(threading.local):

@@ -13,14 +13,29 @@
 ; looks at the ticket for the last time, and a publisher looks at the sleepers after it has changed the ticket: one of
 ; them sees the other.
 ;
-; Words of the state, with what is written often on lines of the cache of its own:
-;    0 ticket    8 pieces done   16 sleepers   24 finished (the program)
-;   32 pieces of the stage   33 where their calls begin (table of addresses)   34 number of the stage   35 stages
-;   36 table of stages: pieces, table of pieces   37 times at which each stage began, and the last ended
-;   38 scratch memory   39 bytes of it for each thread   40 cancelled   41 quit   42 how often to spin   43 begin
-;   48 mutex   56 condition variable
+; The order of memory, which ARM processors keep only where they are told to:
+; - A thread that takes a piece reads the ticket that the stage's publisher wrote, or what others made of it by taking
+;   pieces, which is one release sequence.  So it sees the description of the stage, and all that the publisher saw.
+; - The thread that finishes the last piece adds to a count that those who finished the others have added to, so it sees
+;   what they computed; and so does, by the next ticket, whoever takes a piece of the next stage.
+; - The caller returns for good only after it has read "finished", which is written after all that.  It tells Python so
+;   by "over", a word that no other thread touches: Python's own reading of "finished" would put nothing in order.
+; - "One of them sees the other" (the sleepers and the ticket; the sleepers and "quit") needs more than release and
+;   acquire: a write must not change places with a read that follows it.  All of these are seq_cst, and "quit" is
+;   written here, not by Python.
+; - A kernel may have been compiled after its thread was started.  The compiler has made sure that processors fetch it
+;   from now on, but one may have fetched ahead what was there before: "synchronise" discards that.
+; What Python writes before a program begins is published by the same thread, with the first ticket.
 ;
-; PAUSE (and its argument), MONOTONIC and SYMBOL are filled in.
+; Words of the state.  What is written often stands on lines of the cache of its own, which have 128 bytes on Apple's
+; processors; a mutex and a condition variable have at most 64 bytes (macOS) where this was looked up.
+;    0 ticket   16 pieces done   32 sleepers   48 finished (the program)
+;   64 pieces of the stage   65 where their calls begin (table of addresses)   66 number of the stage   67 stages
+;   68 table of stages: pieces, table of pieces   69 times at which each stage began, and the last ended
+;   70 scratch memory   71 bytes of it for each thread   72 cancelled   73 quit   74 how often to spin   75 begin
+;   76 over (the program, as the caller knows)   80 mutex   96 condition variable
+;
+; What begins with a dollar sign is filled in.
 
 declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
@@ -28,11 +43,11 @@ declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_signal(ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @clock_gettime(i32, ptr)
-declare void @PAUSE(PAUSE_TYPE)
+$declaration
 
 define internal i64 @nanoseconds() {
   %time = alloca [2 x i64]
-  call i32 @clock_gettime(i32 MONOTONIC, ptr %time)
+  call i32 @clock_gettime(i32 $clock, ptr %time)
   %seconds = load i64, ptr %time
   %part.at = getelementptr i64, ptr %time, i64 1
   %part = load i64, ptr %part.at
@@ -43,12 +58,12 @@ define internal i64 @nanoseconds() {
 
 ; Carries out the calls of a piece: function, number of arguments, arguments; a null function ends them.
 define internal void @carry_out(ptr %state, i64 %piece, ptr %scratch) {
-  %cancelled.at = getelementptr i64, ptr %state, i64 40
+  %cancelled.at = getelementptr i64, ptr %state, i64 72
   %cancelled = load atomic i64, ptr %cancelled.at seq_cst, align 8
   %go = icmp eq i64 %cancelled, 0
   br i1 %go, label %find, label %done
 find:
-  %pieces.at = getelementptr i64, ptr %state, i64 33
+  %pieces.at = getelementptr i64, ptr %state, i64 65
   %pieces = load ptr, ptr %pieces.at
   %piece.at = getelementptr ptr, ptr %pieces, i64 %piece
   %first = load ptr, ptr %piece.at
@@ -71,9 +86,9 @@ done:
 
 ; Wakes so many of the sleepers, or all of them.
 define internal void @wake(ptr %state, i64 %count) {
-  %sleepers.at = getelementptr i64, ptr %state, i64 16
-  %mutex = getelementptr i64, ptr %state, i64 48
-  %condition = getelementptr i64, ptr %state, i64 56
+  %sleepers.at = getelementptr i64, ptr %state, i64 32
+  %mutex = getelementptr i64, ptr %state, i64 80
+  %condition = getelementptr i64, ptr %state, i64 96
   %sleepers = load atomic i64, ptr %sleepers.at seq_cst, align 8
   %few = icmp slt i64 %count, %sleepers
   %number = select i1 %few, i64 %count, i64 %sleepers
@@ -100,11 +115,11 @@ done:
 
 ; Publishes the next stage, or the end of the program.
 define internal void @advance(ptr %state) {
-  %stage.at = getelementptr i64, ptr %state, i64 34
+  %stage.at = getelementptr i64, ptr %state, i64 66
   %old = load i64, ptr %stage.at
   %stage = add i64 %old, 1
   store i64 %stage, ptr %stage.at
-  %times.at = getelementptr i64, ptr %state, i64 37
+  %times.at = getelementptr i64, ptr %state, i64 69
   %times = load ptr, ptr %times.at
   %time.at = getelementptr i64, ptr %times, i64 %stage
   %now = call i64 @nanoseconds()
@@ -113,23 +128,23 @@ define internal void @advance(ptr %state) {
   %high = lshr i64 %ticket, 32
   %next = add i64 %high, 1
   %published = shl i64 %next, 32
-  %stages.at = getelementptr i64, ptr %state, i64 35
+  %stages.at = getelementptr i64, ptr %state, i64 67
   %stages = load i64, ptr %stages.at
   %more = icmp slt i64 %stage, %stages
   br i1 %more, label %begin, label %end
 begin:
-  %table.at = getelementptr i64, ptr %state, i64 36
+  %table.at = getelementptr i64, ptr %state, i64 68
   %table = load ptr, ptr %table.at
   %twice = mul i64 %stage, 2
   %entry = getelementptr i64, ptr %table, i64 %twice
   %count = load i64, ptr %entry
   %pieces.from = getelementptr ptr, ptr %entry, i64 1
   %pieces = load ptr, ptr %pieces.from
-  %count.at = getelementptr i64, ptr %state, i64 32
+  %count.at = getelementptr i64, ptr %state, i64 64
   store i64 %count, ptr %count.at
-  %pieces.at = getelementptr i64, ptr %state, i64 33
+  %pieces.at = getelementptr i64, ptr %state, i64 65
   store ptr %pieces, ptr %pieces.at
-  %done.at = getelementptr i64, ptr %state, i64 8
+  %done.at = getelementptr i64, ptr %state, i64 16
   store atomic i64 0, ptr %done.at seq_cst, align 8
   %filled = or i64 %published, %count
   store atomic i64 %filled, ptr %state seq_cst, align 8
@@ -137,7 +152,7 @@ begin:
   call void @wake(ptr %state, i64 %others)
   ret void
 end:
-  %finished.at = getelementptr i64, ptr %state, i64 24
+  %finished.at = getelementptr i64, ptr %state, i64 48
   store atomic i64 1, ptr %finished.at seq_cst, align 8
   store atomic i64 %published, ptr %state seq_cst, align 8
   call void @wake(ptr %state, i64 1000000)
@@ -145,23 +160,24 @@ end:
 }
 
 ; What a thread does: thread 0, the caller's, until the program is finished, or for 20 ms at least, so that Python can
-; attend to signals; the others until they are told to quit.  "Thread" -1 wakes all others instead.
-define void @SYMBOL(ptr %row, ptr %unused) {
+; attend to signals; the others until they are told to quit.  "Thread" -1 tells them instead.
+define void @"$symbol"(ptr %row, ptr %unused) {
   %spins = alloca i64
   %state = load ptr, ptr %row
   %thread.at = getelementptr i64, ptr %row, i64 1
   %thread = load i64, ptr %thread.at
-  %done.at = getelementptr i64, ptr %state, i64 8
-  %sleepers.at = getelementptr i64, ptr %state, i64 16
-  %finished.at = getelementptr i64, ptr %state, i64 24
-  %count.at = getelementptr i64, ptr %state, i64 32
-  %scratch.at = getelementptr i64, ptr %state, i64 38
-  %share.at = getelementptr i64, ptr %state, i64 39
-  %quit.at = getelementptr i64, ptr %state, i64 41
-  %spins.at = getelementptr i64, ptr %state, i64 42
-  %begin.at = getelementptr i64, ptr %state, i64 43
-  %mutex = getelementptr i64, ptr %state, i64 48
-  %condition = getelementptr i64, ptr %state, i64 56
+  %done.at = getelementptr i64, ptr %state, i64 16
+  %sleepers.at = getelementptr i64, ptr %state, i64 32
+  %finished.at = getelementptr i64, ptr %state, i64 48
+  %count.at = getelementptr i64, ptr %state, i64 64
+  %scratch.at = getelementptr i64, ptr %state, i64 70
+  %share.at = getelementptr i64, ptr %state, i64 71
+  %quit.at = getelementptr i64, ptr %state, i64 73
+  %spins.at = getelementptr i64, ptr %state, i64 74
+  %begin.at = getelementptr i64, ptr %state, i64 75
+  %over.at = getelementptr i64, ptr %state, i64 76
+  %mutex = getelementptr i64, ptr %state, i64 80
+  %condition = getelementptr i64, ptr %state, i64 96
   %most_spins = load i64, ptr %spins.at
   %is_caller = icmp eq i64 %thread, 0
   %start = call i64 @nanoseconds()
@@ -169,6 +185,7 @@ define void @SYMBOL(ptr %row, ptr %unused) {
   %is_bell = icmp slt i64 %thread, 0
   br i1 %is_bell, label %ring, label %enter
 ring:
+  store atomic i64 1, ptr %quit.at seq_cst, align 8
   call void @wake(ptr %state, i64 1000000)
   ret void
 enter:
@@ -193,6 +210,7 @@ claim:
   %is_ours = extractvalue { i64, i1 } %exchange, 1
   br i1 %is_ours, label %work, label %look
 work:
+  $synchronise
   %count = load i64, ptr %count.at
   %piece = sub i64 %count, %remaining
   %memory = load ptr, ptr %scratch.at
@@ -226,7 +244,10 @@ stay:
   %finished = load atomic i64, ptr %finished.at seq_cst, align 8
   %is_finished = icmp ne i64 %finished, 0
   %may_return = and i1 %is_finished, %is_caller
-  br i1 %may_return, label %return, label %spin
+  br i1 %may_return, label %end, label %spin
+end:
+  store i64 1, ptr %over.at
+  ret void
 spin:
   %spun = load i64, ptr %spins
   %spun_now = add i64 %spun, 1
@@ -234,7 +255,7 @@ spin:
   %is_tired = icmp sge i64 %spun, %most_spins
   br i1 %is_tired, label %sleep, label %pause
 pause:
-  call void @PAUSE(PAUSE_ARGUMENT)
+  $pause
   br label %look
 sleep:
   store i64 0, ptr %spins

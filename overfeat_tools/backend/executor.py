@@ -6,20 +6,24 @@ import sys
 import threading
 import weakref
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 
-from overfeat_tools.backend.arrays import LINE_BYTES, Array, aligned_empty
+from overfeat_tools.backend.arrays import Array, aligned_empty
 from overfeat_tools.backend.calls import Compiled, address
-from overfeat_tools.backend.compiler import Compiler
+from overfeat_tools.backend.compiler import Compiler, is_arm
 from overfeat_tools.backend.machine import threads_with_room
 from overfeat_tools.backend.program import Program
 
 _SOURCE = Path(__file__).with_name("executor.ll")
 
-_STATE_WORDS, _MUTEX, _CONDITION = 64, 48, 56
-_FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _SCRATCH, _SHARE, _CANCELLED, _QUIT, _SPINS, _BEGIN = 24, *range(34, 44)
+_STATE_WORDS, _MUTEX, _CONDITION, _FINISHED = 112, 80, 96, 48
+_STAGE, _STAGES, _TABLE, _TIMES, _SCRATCH, _SHARE, _CANCELLED, _, _SPINS, _BEGIN, _OVER = range(66, 77)
+
+# The longest line of a cache that there is: scratch memories of two threads should have none in common.
+_LONG_LINE_BYTES = 128
 
 # How often an idle thread looks before it sleeps: for 50 to 150 microseconds, about what waking one takes.  Where there
 # are more threads than processors, those that look keep others from computing.
@@ -65,11 +69,11 @@ class Executor:
             self._start()
         state, times = self._state, np.empty(len(program.stages) + 1, np.int64)
         self._provide_scratch(program.scratch_bytes)
-        state[[_FINISHED, _STAGE, _STAGES, _TABLE, _TIMES, _CANCELLED, _BEGIN]] = (
-            0, -1, len(program.stages), address(program.stages), address(times), 0, 1
+        state[[_FINISHED, _OVER, _STAGE, _STAGES, _TABLE, _TIMES, _CANCELLED, _BEGIN]] = (
+            0, 0, -1, len(program.stages), address(program.stages), address(times), 0, 1
         )  # fmt: skip
         raised: BaseException | None = None
-        while not state[_FINISHED]:
+        while not state[_OVER]:
             try:
                 self._work(state, 0)
             except BaseException as error:  # noqa: BLE001 -- raised below; a second one must not end the wait, either
@@ -79,14 +83,14 @@ class Executor:
         return times
 
     def _provide_scratch(self, size_bytes: int) -> None:
-        share = -(-size_bytes // LINE_BYTES) * LINE_BYTES
+        share = -(-size_bytes // _LONG_LINE_BYTES) * _LONG_LINE_BYTES
         if share > self._state[_SHARE]:
             self._scratch = np.empty(0, np.uint8)  # given back before more is asked for
             self._scratch = aligned_empty((share * self.threads,), np.uint8)
             self._state[[_SHARE, _SCRATCH]] = share, address(self._scratch)
 
     def _start(self) -> None:
-        self._work = self._compiler.function("executor", _SOURCE.read_bytes(), build)
+        self._work = self._compiler.function("executor", _SOURCE.read_bytes() + repr(_instructions()).encode(), build)
         self._state = aligned_empty((_STATE_WORDS,), np.int64)
         self._state[:] = 0
         self._state[_SPINS] = self._spins
@@ -114,7 +118,6 @@ class Executor:
 
 
 def _stop(work: Compiled, state: Array, threads: list[threading.Thread]) -> None:
-    state[_QUIT] = 1
     work(state, -1)
     for thread in threads:
         thread.join()
@@ -122,12 +125,18 @@ def _stop(work: Compiled, state: Array, threads: list[threading.Thread]) -> None
 
 def build(module: Any, symbol: str) -> str:  # noqa: ANN401, ARG001 -- llvmlite is untyped
     """Return the source of the threads' function for this system."""
-    import platform
+    return Template(_SOURCE.read_text("ascii")).substitute(_instructions(), symbol=symbol)
 
-    is_arm = platform.machine() in {"aarch64", "arm64"}
-    pause = ("llvm.aarch64.hint", "i32", "i32 1") if is_arm else ("llvm.x86.sse2.pause", "", "")
-    text = _SOURCE.read_text("ascii")
-    names = ("PAUSE_TYPE", "PAUSE_ARGUMENT", "PAUSE")
-    for name, value in zip(names, (*pause[1:], pause[0]), strict=True):
-        text = text.replace(name, value)
-    return text.replace("MONOTONIC", "6" if sys.platform == "darwin" else "1").replace("@SYMBOL", f'@"{symbol}"')
+
+def _instructions() -> dict[str, str]:
+    """Return what of the source differs between systems.
+
+    On ARM `isb` takes about as long as `pause` on x86; `yield`, which is meant for it, takes no time at all, as these
+    processors don't run two threads on a core.
+    """
+    barrier, pause = "void @llvm.aarch64.isb(i32 15)", "void @llvm.x86.sse2.pause()"
+    clock = "6" if sys.platform == "darwin" else "1"  # CLOCK_MONOTONIC
+    if is_arm():
+        call, declaration = f"call {barrier}", "declare void @llvm.aarch64.isb(i32)"
+        return {"declaration": declaration, "pause": call, "synchronise": call, "clock": clock}
+    return {"declaration": f"declare {pause}", "pause": f"call {pause}", "synchronise": "", "clock": clock}

@@ -153,10 +153,14 @@ class FunctionBuilder:
 
     def broadcast(self, value: Value) -> Value:
         """Return a vector whose lanes all hold a float or 32-bit integer."""
-        type_ = self.ir.VectorType(value.type, self.lanes)
-        undefined = self.ir.Constant(type_, self.ir.Undefined)
+        undefined = self.ir.Constant(self.ir.VectorType(value.type, self.lanes), self.ir.Undefined)
         first = self.emit.insert_element(undefined, value, self.ir.Constant(self._word_type, 0))
-        return self.emit.shuffle_vector(first, undefined, self.ir.Constant(self._bits_type, [0] * self.lanes))
+        return self.broadcast_lane(first, 0)
+
+    def broadcast_lane(self, vector: Value, lane: int) -> Value:
+        """Return a vector whose lanes all hold one lane of another."""
+        undefined = self.ir.Constant(vector.type, self.ir.Undefined)
+        return self.emit.shuffle_vector(vector, undefined, self.ir.Constant(self._bits_type, [lane] * self.lanes))
 
     def load(self, pointer: Value) -> Value:
         """Load a vector."""

@@ -42,12 +42,12 @@ class Program:
     recording : Recording
     buffers : mapping of str to array
         Memory that need not stay where it is.  All other arrays are kept.
-    shape : tuple of int
-        Shape of the result.
+    shapes : sequence of tuple of int
+        Shapes of the results.
     """
 
-    def __init__(self, recording: Recording, buffers: Mapping[str, Array], shape: tuple[int, ...]) -> None:
-        self.scratch_bytes, self.shape = recording.scratch_bytes, shape
+    def __init__(self, recording: Recording, buffers: Mapping[str, Array], shapes: Sequence[tuple[int, ...]]) -> None:
+        self.scratch_bytes, self.shapes = recording.scratch_bytes, shapes
         stages, self._step_ends = recording.stages, np.array(recording.step_ends, np.int64)
         words: list[int] = []
         starts: list[int] = []

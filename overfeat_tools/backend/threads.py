@@ -41,6 +41,10 @@ class ThreadPool:
         for failure in filter(None, failures):
             raise failure
 
+    def forget(self) -> None:
+        """Forget the threads of the parent process, in a child that has none of them."""
+        self._executor = None
+
     def _start(self) -> None:
         """Start the threads that there is room for; half of them, and so on, where the system refuses."""
         self.count = threads_with_room(self.count)

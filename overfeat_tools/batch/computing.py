@@ -34,6 +34,9 @@ class Compute(Protocol):
     def __call__(self, network: Network, pictures: Array) -> Callable[[], list[Result]]:
         """Begin a batch."""
 
+    def numbers(self, network: Network) -> list[int]:
+        """Give the numbers of the layers that it takes."""
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -44,16 +47,20 @@ class Layers:
 
     def __call__(self, network: Network, pictures: Array) -> Callable[[], list[Result]]:
         """Begin a batch."""
-        values = network.begin(pictures, self.number)
-        probabilities = network.begin(pictures) if self.classes else None
+        begun = network.begin_layers(pictures, self.numbers(network))
 
         def wait() -> list[Result]:
-            if probabilities is None:
-                return list(map(Result, values()))
-            pairs = zip(values(), probabilities()[:, 0, 0], strict=True)
-            return [Result(map_, each) for map_, each in pairs]
+            maps = begun()
+            if not self.classes:
+                return list(map(Result, maps[self.number]))
+            probabilities = maps[network.topology.last_layer][:, 0, 0]
+            return list(map(Result, maps[self.number], probabilities))
 
         return wait
+
+    def numbers(self, network: Network) -> list[int]:
+        """Give the numbers of the layers, each once."""
+        return list(dict.fromkeys([self.number, network.topology.last_layer] if self.classes else [self.number]))
 
 
 @dataclass(eq=False)
@@ -75,8 +82,6 @@ class Computation:
     ----------
     network : Network
     compute : Compute
-    last : int
-        The last layer that is computed.
     most : int
         The most pictures of a batch.
     emit : callable
@@ -86,10 +91,10 @@ class Computation:
     """
 
     def __init__(
-        self, network: Network, compute: Compute, last: int, most: int,
+        self, network: Network, compute: Compute, most: int,
         emit: Callable[[Row, Result | None], None], keep: Callable[[Row], None],
     ) -> None:  # fmt: skip
-        self._network, self._compute, self._last, self._most = network, compute, last, most
+        self._network, self._compute, self._most = network, compute, most
         self._emit, self._keep = emit, keep
         self._most_pixels = most * network.topology.input_size**2
         self._slots: deque[_Slot] = deque()
@@ -152,7 +157,7 @@ class Computation:
     def _run(self, group: list[_Slot]) -> Callable[[], list[Result]]:
         stack = [slot.pixels for slot in group if slot.pixels is not None]
         height, width = stack[0].shape[:2]
-        self._network.check_memory(len(stack), height, width, self._last)
+        self._network.check_memory(len(stack), height, width, *self._compute.numbers(self._network))
         with contextlib.suppress(MemoryError):
             return self._compute(self._network, np.stack(stack))
         # Not raised from the other one, which holds what the run had taken.

@@ -27,14 +27,13 @@ _MANIFEST = f"{OWN}/made-with.json"
 class Job:
     """What is to be done.
 
-    `compute` runs a batch, as far as the layer `last`; `length` is how many values every picture gives, if that is
+    `compute` runs a batch; `length` is how many values every picture gives, if that is
     known.  `made_with` is all that results depend on besides the pictures.  `again` names what is done again although
     it is there: the failures, what a checksum finds changed.
     """
 
     network: str
     compute: Compute
-    last: int
     reading: Reading
     form: str
     output: str

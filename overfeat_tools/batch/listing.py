@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.batch.output import OWN
-from overfeat_tools.batch.storage import is_folder, is_remote, listed, matching, stamp_of
+from overfeat_tools.batch.storage import is_folder, is_remote, listed, matching, stamp_from, stamp_of
 from overfeat_tools.errors import OverfeatError, UsageError, reason
 from overfeat_tools.pictures import find_sources
 
@@ -109,7 +109,7 @@ class Sources:
             stamped = ((name, digest(told)) for name, told in found)
         else:
             start = len(place.rstrip("/")) + 1
-            stamped = ((path[start:], _stamp(path)) for path in self._files(place.rstrip("/") or "/"))
+            stamped = ((path[start:], stamp) for path, stamp in self._files(place.rstrip("/") or "/"))
         for name, stamp in stamped:
             if not self._is_own(name):
                 yield prefix + name, stamp
@@ -117,13 +117,13 @@ class Sources:
     def _is_own(self, name: str) -> bool:
         return f"/{OWN}/" in f"/{name}" or bool(self.own_suffix and name.endswith(self.own_suffix))
 
-    def _files(self, folder: str) -> Iterator[str]:
+    def _files(self, folder: str) -> Iterator[tuple[str, int]]:
         if self.recursive:
             for source in find_sources([folder], recursive=True):
                 if source.error:
                     self.remarks.append(f"{source.file}: {source.error}")
                 else:
-                    yield str(source.file)
+                    yield str(source.file), _stamp(str(source.file))
             return
         try:
             with os.scandir(folder) as entries:
@@ -133,19 +133,17 @@ class Sources:
         if passed := sum(is_dir for name, is_dir in names if name != OWN):
             self.remarks.append(f"{folder}: {passed} folder(s) in it passed over; --recursive reads them, too")
         for name in sorted((name for name, is_dir in names if not is_dir), key=os.fsencode):
-            if _is_regular(f"{folder}/{name}"):
-                yield f"{folder}/{name}"
+            try:
+                status = os.stat(f"{folder}/{name}")  # noqa: PTH116 -- a path of any bytes
+            except OSError:
+                yield f"{folder}/{name}", 0  # whose fault will be told
+            else:
+                if stat.S_ISREG(status.st_mode):
+                    yield f"{folder}/{name}", digest(stamp_from(status))
 
 
 def _is_folder(place: str) -> bool:
     return not is_archive(place) and is_folder(place)
-
-
-def _is_regular(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 -- a path of any bytes
-    except OSError:
-        return True  # whose fault will be told
 
 
 def _stamp(place: str) -> int:

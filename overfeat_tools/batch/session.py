@@ -253,7 +253,7 @@ class _ShardWork:
         self._outcome = Outcome(begin.shard.number)
         self.writer: ShardWriter = sink.writer(begin.shard, begin.old)
         most = job.batch or network.usual_batch()
-        self._computation = Computation(network, job.compute, job.last, most, self._emit, self._keep)
+        self._computation = Computation(network, job.compute, most, self._emit, self._keep)
 
     def take(self, sign: _Rows) -> None:
         """Take rows that need no computing."""

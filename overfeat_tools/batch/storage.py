@@ -130,10 +130,14 @@ def stamp_of(place: str) -> object:
         It can't be had.
     """
     if not is_remote(place):
-        status = os.stat(place)  # noqa: PTH116 -- a path of any bytes
-        return status.st_size, status.st_mtime_ns
+        return stamp_from(os.stat(place))  # noqa: PTH116 -- a path of any bytes
     fs, path = file_system(place)
     return told(retried(lambda: fs.info(path), place))
+
+
+def stamp_from(status: os.stat_result) -> object:
+    """Give what changes when a file here does."""
+    return status.st_size, status.st_mtime_ns
 
 
 def told(info: dict[str, Any]) -> object:

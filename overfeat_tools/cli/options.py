@@ -200,8 +200,9 @@ class NetworkOptions(InputOptions):
             help="Report methods and times on stderr.",
             manual="""
             At the end, report on standard error: the network, the device and the number of threads; the pictures
-            answered, the pictures that failed and the batches they were computed in; the time spent on reading,
-            fitting, computing and writing; and for each step of the network its time and the methods used.
+            answered, the pictures that failed and the batches they were computed in; the time that cores have spent on
+            reading, decoding, fitting, computing and writing, and in all; and for each step of the network its time and
+            the methods used.
             On a graphics card, the time shown for a step is the time it took to queue it.
             """,
         ),

@@ -17,6 +17,7 @@ import typer.main
 from typer.core import TyperCommand
 
 from overfeat_tools.cli.streams import NothingToDoError, check_output, say, show, take_stderr, write
+from overfeat_tools.cli.values import read_values
 from overfeat_tools.errors import OverfeatError, UsageError, reason
 
 Options = TypeVar("Options")
@@ -85,6 +86,7 @@ def _parser(name: str, command: Callable[[Options], int], options: type[Options]
     )
     app.command(name, help=command.__doc__)(options)
     made = cast("TyperCommand", typer.main.get_command(app))
+    read_values(made, options)
     order = {field: depth for depth, kind in enumerate(options.__mro__) for field in inspect.get_annotations(kind)}
     made.params.sort(key=lambda parameter: order[parameter.name])
     return made
@@ -107,7 +109,7 @@ def _run(name: str, command: Callable[[Options], int], options: type[Options]) -
         show(parse.get_help(parse.make_context(name, [])) + "\n")
         return error.exit_status
     except typer.TyperException as error:
-        message = " ".join(error.format_message().replace("Value error, ", "").split())
+        message = " ".join(error.format_message().split())
         failure = UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {name} -h")
     except (MemoryError, OSError) as error:
         failure = _shortage(error)

@@ -80,7 +80,7 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
         "strict": options.strict,
     }  # fmt: skip
     return room.Job(
-        topology.name, room.Layers(last, bool(options.classes)), topology.last_layer if options.classes else last,
+        topology.name, room.Layers(last, bool(options.classes)),
         room.Reading(wanted, prepare), str(options.form), options.output, made_with, sources.naming,
         options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
         channels if places == [1, 1] else None, options.classes, options.readers or processors(),

@@ -6,21 +6,33 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
-from typing import TypeVar
+from time import perf_counter, process_time
 
 import numpy as np
 
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend.machine import processors, threads_with_room
 from overfeat_tools.errors import ImageError, MemoryShortageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.tables import describe_plans
-from overfeat_tools.pictures import Batches, Item, colour, find_sources, prepared, read_items
+from overfeat_tools.pictures import (
+    Batches,
+    Item,
+    Task,
+    Wanted,
+    colour,
+    core_seconds,
+    find_sources,
+    fitted,
+    read_undecoded,
+    seconds_of_threads,
+    tasks,
+)
 from overfeat_tools.results.table import table
 
-T = TypeVar("T")
+STAGES = "read", "decode", "fit", "compute", "write"
 
 Results = Iterable[tuple[Item, FloatArray | ImageError]]
 
@@ -37,8 +49,8 @@ def open_network(options: cli.NetworkOptions) -> Network:
 class Run:
     """One run of a program's network over pictures: batches in, answers out, failures counted.
 
-    `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; it is called in the reader's
-    thread.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
+    `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; several threads call it at a
+    time.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
     result on standard output; `fail` prints its error there, if errors belong there.
     """
 
@@ -51,6 +63,7 @@ class Run:
     fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
     start: float = field(default_factory=perf_counter)
+    core_seconds_before: float = field(default_factory=process_time)
     seconds: dict[str, float] = field(default_factory=dict)
     answered: int = 0
     failed: int = 0
@@ -75,9 +88,9 @@ class Run:
         progress = cli.Progress(self.program, wanted=sys.stdout is not None and not sys.stdout.isatty())
         total = 0 if "-" in files or self.options.names_from or self.options.recursive else len(files)
         side = self.network.topology.input_size
-        items = prepared(self._read(files), self.prepare, self.seconds)
         most = self.options.batch or self.network.usual_batch()
-        batches = Batches(map(self._judged, items), most, most * side * side)
+        decoders = threads_with_room(self.options.threads or processors())
+        batches = Batches(self._read(files), most, most * side * side, decoders)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:
@@ -93,16 +106,16 @@ class Run:
             batches.stop()
         return ImageError.exit_status if self.failed else 0
 
-    def _read(self, files: Sequence[str]) -> Iterator[Item]:
+    def _read(self, files: Sequence[str]) -> Iterator[Item | Task]:
         asked = self.options
         sources = find_sources(files, asked.names_from, recursive=asked.recursive)
         background = None if asked.background is None else colour(asked.background)
-        tell = partial(cli.say, self.program)
-        return read_items(
-            sources, self.seconds, self.decode_side, frames=asked.most_frames, background=background, tell=tell
-        )
+        wanted = Wanted(self.decode_side, asked.most_frames, background)
+        pictures = read_undecoded(sources, self.seconds, wanted, partial(cli.say, self.program))
+        return tasks(pictures, self._finish, self.seconds)
 
-    def _judged(self, item: Item) -> Item:
+    def _finish(self, item: Item) -> Item:
+        item = fitted(item, self.prepare, self.seconds)
         return item.failed(ImageError(item.warning)) if self.options.strict and item.warning else item
 
     def _begin(self, batch: list[Item]) -> Callable[[], Results]:
@@ -111,11 +124,16 @@ class Run:
             failed = [(batch[0], batch[0].error)]
             return lambda: failed
         try:
-            wait = self._timed("compute", lambda: self._compute(batch))
+            with core_seconds(self.seconds, "compute"):
+                wait = self._compute(batch)
         except MemoryShortageError as error:
             shortage = error.with_traceback(None)  # which would keep the arrays of the failed run
             return lambda: self._in_parts(batch, shortage)
-        return lambda: zip(batch, self._timed("compute", wait), strict=True)
+        return lambda: zip(batch, self._waited_for(wait), strict=True)
+
+    def _waited_for(self, wait: Callable[[], FloatArray]) -> FloatArray:
+        with core_seconds(self.seconds, "compute"):
+            return wait()
 
     def _in_parts(
         self, batch: list[Item], shortage: MemoryShortageError
@@ -146,7 +164,8 @@ class Run:
             self.fail(item, result)
         else:
             self.answered += 1
-            self._timed("write", lambda: self.answer(item, result))
+            with core_seconds(self.seconds, "write"):
+                self.answer(item, result)
         if trouble := result if isinstance(result, ImageError) else item.warning:
             cli.say(self.program, f"{item.place}: {trouble}")
 
@@ -157,24 +176,17 @@ class Run:
         failed = f", {self.failed} failed" if self.failed else ""
         return f"picture {done}{among}, {done / (perf_counter() - self.start):.1f} a second{failed}"
 
-    def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        start = perf_counter()
-        try:
-            return work()
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
-
     def summary(self) -> list[str]:
         """Tell of the run, a line each: what was computed where, and the time it took."""
         whole = perf_counter() - self.start
-        seconds = {**self.seconds, "whole": whole}  # a copy: the reader may still be counting
+        seconds = dict.fromkeys(STAGES, 0.0) | self.seconds  # a copy: others may still be counting
+        seconds["compute"] += seconds_of_threads("overfeat")
+        seconds["all"] = process_time() - self.core_seconds_before
         backend = self.network.backend
-        compiler = backend.compiler
-        kernels = f", kernels compiled for vectors of {compiler.lanes}" if compiler and compiler.loaded else ""
         lines = [
-            f"{self.network.topology.name} on {backend}{kernels}",
+            f"{self.network.topology.name} on {backend}",
             f"pictures answered: {self.answered} in {whole:.2f} s, {self.answered / whole:.1f} a second",
             f"batches: {self.batches}; pictures failed: {self.failed}",
-            "seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
+            "core-seconds: " + ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items()),
         ]
         return lines + (table(describe_plans(self.network)).splitlines() if self.batches else [])

@@ -19,8 +19,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution.algorithm import Algorithm
-from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, max_pool
+from overfeat_tools.convolution.algorithm import Algorithm, fills_vectors
+from overfeat_tools.convolution.epilogue import Epilogue, compiled_max_pool, finish, max_pool
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.normalise import compiled_normalise
 from overfeat_tools.convolution.planner import (
@@ -36,7 +36,7 @@ from overfeat_tools.errors import BackendError
 
 __all__ = [
     "FLOAT_BYTES", "RATES", "Algorithm", "Allocate", "Convolution", "Geometry", "Ledger", "Rates", "compiled_normalise",
-    "rates_of",
+    "fills_vectors", "finish", "rates_of",
 ]  # fmt: skip
 
 # Map sizes whose algorithms are remembered, with their tables and estimates.

@@ -5,7 +5,7 @@ never turn a larger value into a smaller one.  So the maximum is taken first, an
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,16 +105,38 @@ def max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend) -> None:
     backend.parallel_for(pool, list(itertools.product(range(pictures), backend.chunks(height))))
 
 
-def compiled_max_pool(x: FloatArray, y: FloatArray, size: int, backend: Backend, compiler: Compiler) -> None:
-    """Do so with a compiled kernel: write into `y` (N, H // size, W // size, K); K fills whole vectors."""
+def compiled_max_pool(
+    x: FloatArray, y: FloatArray, size: int, backend: Backend, compiler: Compiler, threshold: float | None = None
+) -> None:
+    """Do so with a compiled kernel, and rectify: write into `y` (N, H // size, W // size, K); K fills whole vectors."""
     (_, rows, _, kernels), strides = y.shape, [stride // FLOAT_BYTES for stride in x.strides[1:3]]
-    pool, channels = Epilogue(np.zeros(kernels, np.float32), None, size), slice(0, kernels)
+    pool, channels = Epilogue(np.zeros(kernels, np.float32), threshold, size), slice(0, kernels)
 
     def piece(picture: int, band: slice) -> Piece:
         windows = Place(x, x.strides[0] * picture + x.strides[1] * size * band.start)
         return [pool.call(windows, strides, y[picture, band], channels, compiler)]
 
     backend.launch([piece(picture, band) for picture in range(len(y)) for band in backend.chunks(rows)])
+
+
+def finish(
+    x: FloatArray,
+    threshold: float | None,
+    pool_size: int,
+    allocate: Callable[[tuple[int, ...]], FloatArray],
+    backend: Backend,
+    compiler: Compiler | None,
+) -> FloatArray:
+    """Rectify and pool what a convolution has left (N, H, W, K), which stays as it is."""
+    pictures, height, width, kernels = x.shape
+    y = allocate((pictures, height // pool_size, width // pool_size, kernels))
+    if compiler:
+        compiled_max_pool(x, y, pool_size, backend, compiler, threshold)
+        return y
+    max_pool(x, y, pool_size, backend)
+    if threshold is not None:
+        rectify(y, threshold)
+    return y
 
 
 def window_maximum(windows: Array, y: Array, backend: Backend) -> None:

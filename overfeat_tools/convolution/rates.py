@@ -52,6 +52,19 @@ class Rates:
         }  # fmt: skip
         return replace(self, **{name: getattr(self, name) * factor for name, factor in factors.items()})
 
+    def for_lanes(self, lanes: int) -> "Rates":
+        """Give the rates of vectors of so many floats, given those of 8 and 16.
+
+        A core with NEON multiplies and adds 8 pairs of floats in a cycle (Neoverse N1, two units) to 16 (V1, V2 and
+        Apple's, four), one with AVX2 or AVX-512 16 to 32.  Its transforms of tiles move 2 bytes with each instruction,
+        those of AVX2 and AVX-512 5 to 12 (`benchmarks/instructions.py`).  So all that computes is taken to take twice
+        the time, and all that waits for memory as much as elsewhere.  Counted, not measured.
+        """
+        if lanes > _NARROW:
+            return self
+        halved = "compiled_flops", "compiled_tile_bytes", "blas_flops", "complex_blas_flops", "fft_flops"
+        return replace(self, **{name: getattr(self, name) / 2 for name in halved})
+
     def compiled_seconds(self, flops: float, weight_bytes: float) -> float:
         """Estimate a compiled product, which computes and reads its weights at the same time, if not quite."""
         computing, reading = flops / self.compiled_flops, weight_bytes / self.memory_bytes
@@ -62,6 +75,10 @@ class Rates:
         peak = self.complex_blas_flops if is_complex else self.blas_flops
         half = self.half_complex_rows if is_complex else self.half_rows
         return max(flops / peak * (rows + half) / rows, weight_bytes / self.memory_bytes)
+
+
+# Vectors of so many floats, NEON's, are narrow.
+_NARROW = 4
 
 
 def _saturating(threads: int, half: int) -> float:
@@ -91,4 +108,6 @@ RATES = {
 def rates_of(backend: Backend) -> Rates:
     """Give the rates of a device, with as many threads as can run at the same time."""
     rates = RATES[backend.name]
+    if backend.compiler:
+        rates = rates.for_lanes(backend.compiler.lanes)
     return rates.for_threads(backend.parallel) if backend.name == "cpu" else rates

@@ -7,6 +7,7 @@ as well (`network.py`), so of these only their shapes are needed.
 
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -118,9 +119,14 @@ class Softmax(_Elementwise):
 
     def __call__(self, x: Array, backend: Backend) -> FloatArray:
         """Apply the layer."""
-        y: FloatArray = backend.xp.exp(x - x.max(axis=3, keepdims=True))
-        y /= y.sum(axis=3, keepdims=True)
-        return y
+        return softmax(x, backend.xp, axis=3)
+
+
+def softmax(x: Array, xp: ModuleType, axis: int) -> FloatArray:
+    """Turn scores into probabilities over an axis, by a module with numpy's functions."""
+    y: FloatArray = xp.exp(x - x.max(axis=axis, keepdims=True))
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
 
 
 Layer = Normalise | Convolve | Rectify | MaxPool | Pad | Softmax

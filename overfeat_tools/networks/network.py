@@ -1,7 +1,6 @@
 """A network with its weights: a fold over its layers."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -9,10 +8,11 @@ from time import perf_counter
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
-from overfeat_tools.convolution import FLOAT_BYTES, Algorithm, Convolution, Geometry, Ledger, rates_of
+from overfeat_tools.convolution import Algorithm, Convolution, Ledger, fills_vectors, finish, rates_of
 from overfeat_tools.errors import MemoryShortageError
-from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.topology import CHANNELS, Topology
+from overfeat_tools.networks.layers import Convolve, MaxPool, Normalise, Pad, Rectify, Softmax
+from overfeat_tools.networks.steps import ENDS, bound_bytes, epilogue_of, find_geometries, kept_layers, steps
+from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
 PACKED_LIMIT_BYTES = 1536 << 20
@@ -24,12 +24,11 @@ _SIZES_KEPT = 16
 # A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
 _BATCH, _BATCH_BYTES = 64, 1280 << 20
 
+# Asking the system what is free takes tenths of a millisecond: small batches like one before do without.
+_SMALL_BYTES = 256 << 20
+
 Algorithms = dict[int, Algorithm]
 """The algorithm of each convolution, by the number of its layer."""
-
-Steps = list[tuple[int, tuple[int, ...]]]
-"""Numbers and layers of steps."""
-
 
 class Network:
     """A network with its weights, ready to run.
@@ -72,6 +71,7 @@ class Network:
         parameters = iter(map_weights(path, topology.kernel_shapes, topology.name, names))
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
+        self._fitted_bytes = 0  # the most that there has been room for
         self._programs: dict[tuple[object, ...], Program] = {}
         for number, layer in enumerate(topology.layers):
             if isinstance(layer, Convolve):
@@ -84,12 +84,12 @@ class Network:
                 )  # fmt: skip
         convolutions = self.convolutions  # caches that knew `self` would keep it alive
         self._geometries = lru_cache(_SIZES_KEPT)(
-            lambda height, width, last: find_geometries(topology, convolutions, height, width, last)
+            lambda height, width, kept: find_geometries(topology, convolutions, height, width, kept)
         )
         # Asked before every batch.  The compiler counts, as algorithms go with it.
         self._needed_bytes = lru_cache(_SIZES_KEPT)(
-            lambda pictures, height, width, last, _compiler: bound_bytes(
-                topology, convolutions, pictures, height, width, last
+            lambda pictures, height, width, layers, _compiler: bound_bytes(
+                topology, convolutions, pictures, height, width, layers
             )
         )
 
@@ -117,68 +117,102 @@ class Network:
         begun in the meantime, and `seconds` holds the time it took to queue each layer.
         """
         last = self.topology.last_layer if last is None else last
+        wait = self.begin_layers(pictures, (last,))
+        return lambda: wait()[last]
+
+    def begin_layers(self, pictures: Array, layers: Iterable[int]) -> Callable[[], dict[int, FloatArray]]:
+        """Begin to run a batch once, for the outputs of several layers; see `run` and `begin`."""
+        layers = tuple(layers)
+        kept = kept_layers(self.topology, layers)
         with self.backend.computing():
             x = self.backend.upload(pictures)
-            algorithms = self._choose(x, last)
-            todo = list(enumerate(steps(self.topology, last)))
-            if algorithms and all(algorithm.is_compiled for algorithm in algorithms.values()):
-                # What no kernel computes comes at the end only.
-                compiled = [(number, step) for number, step in todo if self._is_compiled(step, algorithms)]
-                x, todo = self._replay(compiled, algorithms, x, last), todo[len(compiled) :]
-            for number, step in todo:
-                start = perf_counter()
-                x = self._run_step(step, algorithms, x, None if step[-1] == last else f"map {number % 2}")
-                self.seconds[step[-1]] += perf_counter() - start
-            return self.backend.download(x)
+            algorithms = self._choose(x, kept)
+            maps = (self._replay if self._is_compiled(algorithms, kept) else self._fold)(algorithms, x, kept)
+            for number in layers:
+                layer = self.topology.layers[number]
+                if isinstance(layer, Pad | Softmax):
+                    start = perf_counter()
+                    maps[number] = layer(maps[number - 1], self.backend)
+                    self.seconds[number] += perf_counter() - start
+            waiting = {number: self.backend.download(maps[number]) for number in layers}
+        return lambda: {number: wait() for number, wait in waiting.items()}
 
-    def _choose(self, x: Array, last: int) -> Algorithms:
-        """Choose an algorithm for each convolution up to a layer."""
+    def _choose(self, x: Array, kept: tuple[int, ...]) -> Algorithms:
+        """Choose an algorithm for each convolution up to the last of the layers that are kept."""
         pictures, height, width, _ = x.shape
-        geometries = self._geometries(height, width, last)
+        geometries = self._geometries(height, width, kept)
         return {number: self.convolutions[number].choose(pictures, *wanted) for number, wanted in geometries}
 
-    def _is_compiled(self, step: tuple[int, ...], algorithms: Algorithms) -> bool:
-        return isinstance(self.topology.layers[step[0]], Normalise) or any(number in algorithms for number in step)
+    def _is_compiled(self, algorithms: Algorithms, kept: tuple[int, ...]) -> bool:
+        """Tell whether compiled kernels compute every step."""
+        compiler = self.backend.compiler
+        if compiler is None or not algorithms or not all(one.is_compiled for one in algorithms.values()):
+            return False
+        # The end of a convolution that is computed by itself.
+        ends = [step for step in steps(self.topology, *kept) if isinstance(self.topology.layers[step[0]], ENDS)]
+        before = [max(number for number in algorithms if number < step[0]) for step in ends]
+        return all(fills_vectors(len(self.convolutions[number].bias), compiler) for number in before)
 
-    def _replay(self, todo: Steps, algorithms: Algorithms, x: Array, last: int) -> FloatArray:
-        """Run steps that are compiled as one program, recorded the first time."""
+    def _fold(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> dict[int, FloatArray]:
+        """Run step after step."""
+        maps, start = {}, perf_counter()
+        for number, y in self._maps(algorithms, x, kept):
+            now = perf_counter()
+            self.seconds[number] += now - start
+            start = now
+            if number in kept:
+                maps[number] = y
+        return maps
+
+    def _maps(
+        self, algorithms: Algorithms, x: Array, kept: tuple[int, ...], *, is_recorded: bool = False
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """Give the number of the last layer of each step, and its map, in memory of its own if it is kept."""
+        for number, step in enumerate(steps(self.topology, *kept)):
+            name = None if step[-1] in kept else f"map {number % 2}"
+            x = self._run_step(step, algorithms, x, name, is_recorded=is_recorded)
+            yield step[-1], x
+
+    def _replay(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> dict[int, FloatArray]:
+        """Run all steps as one program, recorded the first time."""
         x = np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)
         # Packing weights drops the programs that point to those packed before; so it comes first.
         for number, algorithm in algorithms.items():
             self.convolutions[number].pack(algorithm)
-        key = x.shape, x.dtype, last, *map(str, algorithms.values())
-        program = self._programs.pop(key, None) or self._record(todo, algorithms, x)
+        key = x.shape, x.dtype, kept, *map(str, algorithms.values())
+        program = self._programs.pop(key, None) or self._record(algorithms, x, kept)
         self._programs[key] = program  # the last one, as it was used last
         if len(self._programs) > _PROGRAMS_KEPT:
             del self._programs[next(iter(self._programs))]
-        y, times = self.backend.replay(program, x)
-        for (_, step), seconds in zip(todo, program.step_seconds(times), strict=True):
+        maps, times = self.backend.replay(program, x)
+        for step, seconds in zip(steps(self.topology, *kept), program.step_seconds(times), strict=True):
             self.seconds[step[-1]] += seconds
-        return y
+        return dict(zip(kept, maps, strict=True))
 
-    def _record(self, todo: Steps, algorithms: Algorithms, x: Array) -> Program:
-        def compute(recording: Recording) -> FloatArray:
-            y = x
-            for number, step in todo:
-                name = None if step == todo[-1][1] else f"map {number % 2}"
-                y = self._run_step(step, algorithms, y, name, is_recorded=True)
+    def _record(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> Program:
+        def compute(recording: Recording) -> list[FloatArray]:
+            maps = []
+            for number, y in self._maps(algorithms, x, kept, is_recorded=True):
                 recording.end_step()
-            return y
+                if number in kept:
+                    maps.append(y)
+            return maps
 
         return self.backend.record(compute, x)
 
     def check_reproducible(self) -> None:
         """Raise BackendError where results can't be reproducible, before any picture is read."""
         side = self.topology.input_size
-        for number, wanted in self._geometries(side, side, self.topology.last_layer):
+        for number, wanted in self._geometries(side, side, (self.topology.last_layer,)):
             self.convolutions[number].choose(1, *wanted)
 
-    def needed_bytes(self, pictures: int, height: int, width: int, last: int | None = None) -> int:
-        """Bound the memory that a batch takes: its maps and workspaces, beside the weights."""
-        last = self.topology.last_layer if last is None else last
-        return self._needed_bytes(pictures, height, width, last, self.backend.compiler)
+    def needed_bytes(self, pictures: int, height: int, width: int, *layers: int) -> int:
+        """Bound the memory that a batch takes: its maps and workspaces, beside the weights; by default to the end."""
+        return self._needed_bytes(
+            pictures, height, width, layers or (self.topology.last_layer,), self.backend.compiler
+        )
 
-    def check_memory(self, pictures: int, height: int, width: int, last: int | None = None) -> None:
+    def check_memory(self, pictures: int, height: int, width: int, *layers: int) -> None:
         """Refuse a batch whose maps don't fit in the memory that is free, before they are begun.
 
         Raises
@@ -186,11 +220,15 @@ class Network:
         MemoryShortageError
             They don't.
         """
-        needed, free = self.needed_bytes(pictures, height, width, last), self.backend.free_bytes()
+        needed = self.needed_bytes(pictures, height, width, *layers)
+        if needed <= min(self._fitted_bytes, _SMALL_BYTES):
+            return
+        free = self.backend.free_bytes()
         if free is not None and needed > free:
             raise MemoryShortageError(
                 f"{width}x{height} needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
             )
+        self._fitted_bytes = max(self._fitted_bytes, needed)
 
     def usual_batch(self) -> int:
         """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
@@ -211,66 +249,8 @@ class Network:
         match self.topology.layers[step[0]]:
             case Normalise() as layer:
                 return layer(x, self.backend, allocate, self.backend.compiler if is_recorded else None)
-            case Pad() | Softmax() as layer:
-                return layer(x, self.backend)
+            case Rectify() | MaxPool():
+                compiler, wanted = self.backend.compiler if is_recorded else None, epilogue_of(self.topology, step)
+                return finish(x, *wanted, allocate or self.backend.empty, self.backend, compiler)
             case layer:
-                raise NotImplementedError(f"{layer} does not follow a convolution")
-
-
-# Layers that are computed together with the one before them, if that is of the kind named.
-_JOINED_BY: dict[type[Layer], type[Layer]] = {Convolve: Pad, Rectify: Convolve, MaxPool: Rectify}
-
-
-@lru_cache
-def steps(topology: Topology, last: int) -> tuple[tuple[int, ...], ...]:
-    """Group the layers up to `last` into steps that are computed in one go.
-
-    A convolution also computes the padding before it and the rectifier and the pool after it:
-    none needs a pass over memory of its own.
-    """
-    grouped: list[tuple[int, ...]] = []
-    for number, layer in enumerate(topology.layers[: last + 1]):
-        if number and isinstance(topology.layers[number - 1], _JOINED_BY.get(type(layer), ())):
-            grouped[-1] += (number,)
-        else:
-            grouped.append((number,))
-    return tuple(grouped)
-
-
-def find_geometries(
-    topology: Topology, convolutions: dict[int, Convolution], height: int, width: int, last: int
-) -> tuple[tuple[int, tuple[Geometry, int]], ...]:
-    """Give numbers, geometries and pool sizes of the convolutions up to a layer, for pictures of one size."""
-    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
-    return tuple(
-        (number, (convolutions[number].geometry(*shapes[step[0]][1:], pool_size), pool_size))
-        for step in steps(topology, last)
-        for pool_size in (epilogue_of(topology, step)[1],)
-        for number in step
-        if number in convolutions
-    )
-
-
-def bound_bytes(
-    topology: Topology, convolutions: dict[int, Convolution], pictures: int, height: int, width: int, last: int
-) -> int:
-    """Bound the memory of a batch: see `Network.needed_bytes`."""
-    shapes = [(CHANNELS, height, width), *topology.shapes(height, width)]
-    # Maps go into two workspaces in turn, the result into memory of its own.
-    maps = [0, 0, 0]
-    for number, step in enumerate(steps(topology, last)):
-        place = 2 if step[-1] == last else number % 2
-        maps[place] = max(maps[place], pictures * math.prod(shapes[step[-1] + 1]) * FLOAT_BYTES)
-    workspaces = (
-        convolutions[number].workspace_bytes(pictures, geometry, pool_size)
-        for number, (geometry, pool_size) in find_geometries(topology, convolutions, height, width, last)
-    )
-    # Workspaces are kept by name, and not all of them are largest in the same layer.
-    return int(1.25 * (sum(maps) + max(workspaces, default=0)))
-
-
-def epilogue_of(topology: Topology, step: tuple[int, ...]) -> tuple[float | None, int]:
-    """Give the threshold of a step's rectifier, None without one, and the size of its pool, 1 without one."""
-    layers = [topology.layers[number] for number in step]
-    threshold = next((layer.threshold for layer in layers if isinstance(layer, Rectify)), None)
-    return threshold, next((layer.size for layer in layers if isinstance(layer, MaxPool)), 1)
+                raise NotImplementedError(f"{layer} in the middle of a network")

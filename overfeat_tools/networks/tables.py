@@ -4,7 +4,8 @@ import math
 
 from overfeat_tools.errors import UsageError
 from overfeat_tools.networks.layers import Convolve, Layer, MaxPool, Normalise, Pad, Rectify, Softmax
-from overfeat_tools.networks.network import Network, steps
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.steps import steps
 from overfeat_tools.networks.topology import Topology
 
 

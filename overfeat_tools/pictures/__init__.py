@@ -4,18 +4,21 @@
 recognises a picture by its first bytes.  PNM is parsed as it comes (`pnm`, with `cursor`, `pnm_header` and `pnm_text`).
 Other kinds are cut out of a stream (`stream`, `boundaries`) or an archive (`tar`), decoded (`decoders`, `tiff`,
 `extras`) without their `metadata`, and turned upright (`orientation`); `samples` scales what they hold to 0..255.
-`fitting` scales and cuts pictures to a network's size, and `batches` gathers those that have arrived.
+`fitting` scales and cuts pictures to a network's size.  What is decoded and fitted by itself, several threads do at a
+time (`pool`); `batches` gathers what has arrived, each an `item` in the order of reading.
 """
 
-from overfeat_tools.pictures.batches import Batches, prepared
-from overfeat_tools.pictures.decoders import colour
+from overfeat_tools.pictures.batches import Batches, fitted, prepared, tasks
+from overfeat_tools.pictures.decoders import colour, read_image
 from overfeat_tools.pictures.fitting import centre_square, fit
+from overfeat_tools.pictures.item import Item, core_seconds, seconds_of_threads
 from overfeat_tools.pictures.picture import Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
-from overfeat_tools.pictures.reading import Item, read_items
+from overfeat_tools.pictures.pool import Task
+from overfeat_tools.pictures.reading import read_items, read_undecoded
 from overfeat_tools.pictures.sources import find_sources
 
 __all__ = [
-    "MAX_PIXELS", "Batches", "Item", "Wanted", "centre_square", "colour", "find_sources", "fit", "prepared",
-    "read_items",
+    "MAX_PIXELS", "Batches", "Item", "Task", "Wanted", "centre_square", "colour", "core_seconds", "find_sources", "fit",
+    "fitted", "prepared", "read_image", "read_items", "read_undecoded", "seconds_of_threads", "tasks",
 ]  # fmt: skip

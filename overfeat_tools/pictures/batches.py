@@ -1,133 +1,123 @@
-"""From pictures to batches: a reader thread, order kept, nothing held back.
+"""From pictures to batches: a reader thread, threads that decode, order kept, nothing held back.
 
-The reader parses and fits pictures while the network computes.  A batch is what has arrived when
-the network is free, up to a limit: a live stream is answered picture by picture, a bulk stream
-runs in large batches.
+Pictures are read, decoded and fitted while the network computes.  A batch is what has arrived when the network is
+free, up to a limit: a live stream is answered picture by picture, a bulk stream runs in large batches.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from time import perf_counter
+from functools import partial
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures.faults import as_image_error
-from overfeat_tools.pictures.reading import Item
+from overfeat_tools.pictures.item import Item, Undecoded, core_seconds
+from overfeat_tools.pictures.pool import Pool, Task, pixels_of
+
+# To fit a smaller picture takes no longer than to wake another thread and to hear of it.
+_SMALL_PIXELS = 1 << 17
 
 
 class Batches:
-    """Batches of items of one shape, made from what a reader thread has ready.
+    """Batches of items of one shape, made from what a reader thread and others have ready.
 
     Parameters
     ----------
-    items : iterator of Item
+    items : iterator of Item or Task
         Run in a thread of its own.
     most_pictures : int
         Limit of a batch.
     most_pixels : int
         Limit of the pixels of a batch, for large pictures; one picture is always allowed.
+    threads : int
+        The most threads that carry out tasks.
 
     Notes
     -----
     The reader runs ahead by up to two batches.
     """
 
-    def __init__(self, items: Iterator[Item], most_pictures: int, most_pixels: int) -> None:
+    def __init__(
+        self, items: Iterator[Item] | Iterator[Item | Task], most_pictures: int, most_pixels: int, threads: int = 1
+    ) -> None:
         self._most_pictures, self._most_pixels = most_pictures, most_pixels
-        self._ready: deque[Item] = deque()
-        self._ready_pixels = 0
-        self._ended = False
-        self._stopped = False
-        self._failure: BaseException | None = None
-        self._change = threading.Condition()
+        self._pool = Pool(threads, 2 * most_pictures, 2 * most_pixels)
         self._items = items
         self._thread = threading.Thread(target=self._read, args=(items,), name="reader", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:  # "can't start new thread": the caller's own will do
-            self._ended = True
+            self._pool.end()
 
-    def _read(self, items: Iterator[Item]) -> None:
+    def _read(self, items: Iterator[Item] | Iterator[Item | Task]) -> None:
         try:
-            for item in items:
-                with self._change:
-                    self._change.wait_for(lambda: self._stopped or not self._full())
-                    if self._stopped:
-                        return
-                    self._ready.append(item)
-                    self._ready_pixels += _pixels(item)
-                    self._change.notify_all()
+            for one in items:
+                if not self._pool.put(one):
+                    return
         except BaseException as failure:  # noqa: BLE001 -- carried over to the thread that can report it
-            self._failure = failure
+            self._pool.put(failure)
         finally:
-            with self._change:
-                self._ended = True
-                self._change.notify_all()
-
-    def _full(self) -> bool:
-        return len(self._ready) >= 2 * self._most_pictures or self._ready_pixels >= 2 * self._most_pixels
+            self._pool.end()
 
     @property
     def ready(self) -> bool:
         """Tell whether the next batch can be had without waiting."""
-        return bool(self._ready)
+        return self._pool.is_ready
 
     def stop(self) -> None:
-        """Let the reader thread end instead of reading on."""
-        with self._change:
-            self._stopped = True
-            self._change.notify_all()
+        """Let the threads end instead of reading and decoding on."""
+        self._pool.stop()
 
     def __iter__(self) -> Iterator[list[Item]]:
         """Give lists of items: pictures of one shape, or one item with an error."""
         if self._thread.ident is None:
-            yield from ([item] for item in self._items)
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._ready or self._ended)
-                if not self._ready:
-                    break
-                batch = self._take()
-                self._change.notify_all()
+            yield from ([one if isinstance(one, Item) else one.work()] for one in self._items)
+        while batch := self._pool.take(self._belongs):
             yield batch
-        if self._failure:
-            raise self._failure
 
-    def _take(self) -> list[Item]:
-        batch = [self._ready.popleft()]
-        kind, pixels = _kind(batch[0]), _pixels(batch[0])
-        while (
-            self._ready
-            and batch[0].pixels is not None
-            and _kind(self._ready[0]) == kind
+    def _belongs(self, batch: list[Item], item: Item) -> bool:
+        return (
+            batch[0].pixels is not None
+            and _kind(item) == _kind(batch[0])
             and len(batch) < self._most_pictures
-            and (len(batch) + 1) * pixels <= self._most_pixels
-        ):
-            batch.append(self._ready.popleft())
-        self._ready_pixels -= pixels * len(batch)
-        return batch
-
-
-def _pixels(item: Item) -> int:
-    return 0 if item.pixels is None else item.pixels.shape[0] * item.pixels.shape[1]
+            and (len(batch) + 1) * pixels_of(item) <= self._most_pixels
+        )
 
 
 def _kind(item: Item) -> object:
     return None if item.pixels is None else (item.pixels.shape, item.pixels.dtype)
 
 
-def prepared(items: Iterator[Item], prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Iterator[Item]:
-    """Apply `prepare` to the pixels of each item; an ImageError or MemoryError becomes the item's error.
+def tasks(
+    pictures: Iterator[Item | Undecoded], finish: Callable[[Item], Item], seconds: dict[str, float]
+) -> Iterator[Item | Task]:
+    """Leave it to other threads to decode and finish pictures, unless that takes no time worth mentioning."""
+    for one in pictures:
+        if isinstance(one, Undecoded):
+            yield Task(partial(_decoded, one, finish, seconds), len(one.encoded.data))
+        elif pixels_of(one) > _SMALL_PIXELS:
+            yield Task(partial(finish, one))
+        else:
+            yield finish(one)
 
-    Time spent is added to `seconds` under "fit".
+
+def _decoded(one: Undecoded, finish: Callable[[Item], Item], seconds: dict[str, float]) -> Item:
+    return finish(one.decoded(seconds))
+
+
+def fitted(item: Item, prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Item:
+    """Apply `prepare` to the pixels of an item; an ImageError or MemoryError becomes the item's error.
+
+    Time of a core that is spent is added to `seconds` under "fit".
     """
-    for item in items:
-        start = perf_counter()
+    with core_seconds(seconds, "fit"):
         try:
-            ready = item if item.pixels is None else replace(item, pixels=prepare(item.pixels))
+            return item if item.pixels is None else replace(item, pixels=prepare(item.pixels))
         except (ImageError, MemoryError) as error:
-            ready = item.failed(as_image_error(error))
-        seconds["fit"] = seconds.get("fit", 0.0) + perf_counter() - start
-        yield ready
+            return item.failed(as_image_error(error))
+
+
+def prepared(items: Iterator[Item], prepare: Callable[[Array], Array], seconds: dict[str, float]) -> Iterator[Item]:
+    """Apply `fitted` to each item."""
+    return (fitted(item, prepare, seconds) for item in items)

@@ -16,7 +16,7 @@ class Cursor:
     """A place in a stream: `data` from `start` is what has come; nothing follows it once it has `ended`."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.data: bytes | bytearray = b""
         self.start = 0
         self.ended = False
         self._dropped = 0  # bytes of the stream before `data`
@@ -28,10 +28,15 @@ class Cursor:
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the stream."""
-        del self.data[: self.start]
         self._dropped += self.start
+        if self.start == len(self.data):
+            self.data = bytes(data)  # which copies nothing that is bytes already
+        else:
+            if isinstance(self.data, bytes):
+                self.data = bytearray(self.data)
+            del self.data[: self.start]
+            self.data += data
         self.start = 0
-        self.data += data
 
     def fail(self, what: str) -> NoReturn:
         """Say what is wrong here."""

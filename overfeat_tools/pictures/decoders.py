@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +19,17 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError
+from overfeat_tools.pictures.faults import as_image_error, of_decoder
 from overfeat_tools.pictures.metadata import Parts, jpeg_parts
-from overfeat_tools.pictures.orientation import orientation
-from overfeat_tools.pictures.picture import Decoded, Wanted
+from overfeat_tools.pictures.orientation import orientation, upright
+from overfeat_tools.pictures.picture import UPRIGHT, Decoded, Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
-from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, scaled, without_ink
+from overfeat_tools.pictures.samples import BYTE, DEEP, Colour, rgb, scaled, without_ink
 
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _FLOAT_MODES = ("F", "I")
 _MOST_FAILURES = 16
+_NO_RANGE = "its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-"
 
 # What libraries say of a file is said by our own errors, or not at all.
 for _name in ("PIL", "imageio", "tifffile"):
@@ -51,12 +54,20 @@ def colour(text: str) -> Colour:
     raise UsageError(f"--background {text}: the name of a colour, #rgb or #rrggbb expected")
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuse a picture without pixels, or with too many, before anything is allocated for it."""
+wait_for_room: ContextVar[Callable[[int], None]] = ContextVar("wait_for_room", default=lambda _: None)
+"""Where several threads decode: what waits until there is memory for a picture of so many pixels."""
+
+
+def check_size(height: int, width: int, reduction: int = 1) -> None:
+    """Refuse a picture without pixels, or with too many, before anything is allocated for it.
+
+    One that isn't refused may have to wait for memory.
+    """
     if height * width > MAX_PIXELS:
         raise ImageError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
     if height < 1 or width < 1:
         raise ImageError(f"{width}x{height} has no pixels")
+    wait_for_room.get()(height * width // reduction**2)
 
 
 def pillow_pixels(data: bytes, form: str, *, alpha: bool = False) -> tuple[Array, Parts]:
@@ -106,10 +117,34 @@ def _looked_at(data: bytes, form: str, *, alpha: bool) -> tuple[int, int, str | 
         # Of some formats the first frame isn't number 0.
         frame, count, mode, info = image.tell(), getattr(image, "n_frames", 1), image.mode, image.info
     if mode in _FLOAT_MODES:
-        raise ImageError("its samples have no stated black and white; convert it first: convert FILE -depth 8 ppm:-")
+        raise ImageError(_NO_RANGE)
     exif, xmp = info.get("exif"), info.get("xmp")
     met = Parts(exif=exif if isinstance(exif, bytes) else b"", xmp=xmp if isinstance(xmp, bytes) else b"")
     return frame, count, None if mode in _DEEP_MODES else "RGBA" if alpha else "RGB", met
+
+
+def read_image(image: Any) -> Array:  # noqa: ANN401 -- an Image of Pillow's, which need not be there
+    """Give the pixels (H, W, 3) of an image of Pillow's; one that was opened from a file is read as the file would be.
+
+    Raises
+    ------
+    ImageError
+        It can't be used.
+    """
+    from PIL import ImageFile
+
+    check_size(image.height, image.width)
+    if image.mode in _FLOAT_MODES:
+        raise ImageError(_NO_RANGE)
+    deep, info = image.mode in _DEEP_MODES, image.info
+    try:
+        samples = np.asarray(image)[..., None] if deep else np.asarray(image.convert("RGB"))
+    except Exception as error:  # noqa: BLE001 -- whatever Pillow has to say of a broken file
+        raise (as_image_error(error) if isinstance(error, MemoryError) else of_decoder(error, "image")) from None
+    parts = [one if isinstance(one, bytes) else b"" for one in (info.get("exif"), info.get("xmp"))]
+    # What has been made of an opened file may have been turned already.
+    turn = orientation(*parts) if isinstance(image, ImageFile.ImageFile) else UPRIGHT
+    return upright(rgb(scaled(samples, DEEP if deep else BYTE)), turn)
 
 
 def _opened(data: bytes) -> Any:  # noqa: ANN401 -- imageio's plugins have no common type
@@ -158,8 +193,8 @@ def read_jpeg(data: bytes, wanted: Wanted) -> Decoded:
     turn = orientation(parts.exif, parts.xmp)
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        check_size(height, width)
         reduction = reduction_to(height, width, wanted.side)
+        check_size(height, width, reduction)
         pixels, warning = _jpeg_pixels(data, colours, -(-height // reduction), -(-width // reduction))
         full_size = (width, height) if reduction > 1 else None
     except (KeyError, ValueError) as error:  # a KeyError is what it makes of a header that it can't read

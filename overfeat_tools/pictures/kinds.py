@@ -178,7 +178,7 @@ def decode(encoded: Encoded, wanted: Wanted) -> Iterator[tuple[int | None, Pictu
     Frames are numbered from 1 where a file may have several and more than the first is wanted.
     """
     kind = encoded.kind
-    if wanted.frames == 1 or kind.frames is None:
+    if kind.frames is None or encoded.is_one_picture(wanted):
         picture = _picture(lambda: kind.read and kind.read(encoded.data, wanted), kind, wanted.background)
         if picture is not None:
             yield None, picture

@@ -30,10 +30,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of one file of a kind, to be decoded: where several decoders would work at a time."""
+    """The bytes of one file of a kind, to be decoded."""
 
     kind: "Kind"
     data: bytes
+
+    def is_one_picture(self, wanted: Wanted) -> bool:
+        """Tell whether one picture is wanted of it, no matter how many it has."""
+        return wanted.frames == 1 or self.kind.frames is None
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, StreamError
 from overfeat_tools.pictures.cursor import MOST_PICTURE_BYTES
 from overfeat_tools.pictures.faults import as_image_error
+from overfeat_tools.pictures.item import Item, Undecoded, core_seconds
 from overfeat_tools.pictures.kinds import (
     BLANKS,
     GZIP_MARK,
@@ -41,37 +39,6 @@ _MOST_FILE_BYTES = MOST_PICTURE_BYTES
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Item:
-    """One picture on its way: its pixels, or why there are none.
-
-    `number` counts all pictures from 1; `file` is the name given, or None for standard input, with
-    the name of a member behind that of its archive; `frame` is the number of a frame of `file`, if
-    more than the first was asked for; `place` says where it is, for messages.  `pixels` is
-    (H, W, 3), uint8 or float32, and `size` the width and height of the whole picture, however small it was decoded.
-    `warning` says what is wrong with a picture that could be decoded only in part.
-    """
-
-    number: int
-    file: str | None
-    place: str
-    pixels: Array | None = None
-    error: ImageError | None = None
-    warning: str | None = None
-    frame: int | None = None
-    size: tuple[int, int] | None = None
-
-    @property
-    def told(self) -> dict[str, object]:
-        """What a record tells of it besides its number and file, where there is something to tell."""
-        told = {"frame": self.frame, "warning": self.warning}
-        return {name: what for name, what in told.items() if what is not None}
-
-    def failed(self, error: ImageError) -> "Item":
-        """Give this item with an error in place of its pixels."""
-        return replace(self, pixels=None, error=error, warning=None)
-
-
 def read_items(
     sources: Iterable[str | Source],
     seconds: dict[str, float],
@@ -81,14 +48,14 @@ def read_items(
     background: Colour | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Item]:
-    """Read pictures from files and standard input, in order.
+    """Read and decode pictures from files and standard input, in order.
 
     Parameters
     ----------
     sources : iterable of str or Source
         Names, or what `find_sources` gives.
     seconds : dict
-        Time spent is added under "read".
+        Time of a core that is spent is added under "read" and "decode".
     side, frames, background
         See `Wanted`.
     tell : callable
@@ -100,10 +67,19 @@ def read_items(
         Bad pictures come as items with an error, a broken stream as one whose error is a
         StreamError: nothing follows it from the same file.
     """
+    wanted = Wanted(side, frames, background)
+    for one in read_undecoded(sources, seconds, wanted, tell):
+        yield one if isinstance(one, Item) else one.decoded(seconds)
+
+
+def read_undecoded(
+    sources: Iterable[str | Source], seconds: dict[str, float], wanted: Wanted, tell: Callable[[str], None]
+) -> Iterator[Item | Undecoded]:
+    """Read pictures as `read_items` does, but leave to others what can be decoded by itself."""
     number, passed, first_passed, place = 0, 0, "", ""
     for source in (Source(one) if isinstance(one, str) else one for one in sources):
         file = None if source.file == STANDARD_INPUT else source.file
-        for member, count, frame, picture in _timed(_pictures(source, Wanted(side, frames, background)), seconds):
+        for member, count, frame, picture in _pictures(source, wanted, seconds):
             name = file if member is None else member if file is None else f"{file}/{member}"
             if isinstance(picture, NoPictureError) and (source.found or member is not None):
                 passed, first_passed = passed + 1, first_passed or str(name)
@@ -114,10 +90,7 @@ def read_items(
             number += 1
             place = _place(number, name, count, frame, broken=isinstance(picture, StreamError))
             item = Item(number, name, place, frame=frame)
-            if isinstance(picture, ImageError):
-                yield item.failed(picture)
-            else:
-                yield replace(item, pixels=picture.pixels, warning=picture.warning, size=picture.size)
+            yield Undecoded(item, picture, wanted) if isinstance(picture, Encoded) else item.made_of(picture)
     if passed:
         more = f", and {passed - 1} more" if passed > 1 else ""
         tell(f"passed over what is no picture: {first_passed}{more}")
@@ -131,27 +104,28 @@ def _place(number: int, name: str | None, count: int, frame: int | None, *, brok
     return f"{name}: picture {count}" if count > 1 or broken else name
 
 
-def _timed(work: Iterator[T], seconds: dict[str, float]) -> Iterator[T]:
+def _timed(work: Iterator[T], seconds: dict[str, float], stage: str) -> Iterator[T]:
     while True:
-        start = perf_counter()
-        done = next(work, None)
-        seconds["read"] = seconds.get("read", 0.0) + perf_counter() - start
+        with core_seconds(seconds, stage):
+            done = next(work, None)
         if done is None:
             return
         yield done
 
 
 def _pictures(
-    source: Source, wanted: Wanted
-) -> Iterator[tuple[str | None, int, int | None, Picture | Remark | ImageError]]:
-    """Give the pictures of a source: the member of an archive, the picture's number in it, the frame's in that."""
+    source: Source, wanted: Wanted, seconds: dict[str, float]
+) -> Iterator[tuple[str | None, int, int | None, Picture | Encoded | Remark | ImageError]]:
+    """Give the pictures of a source: the member of an archive, the picture's number in it, the frame's in that.
+
+    A file of several frames is decoded here: how many there are is known only at the last.
+    """
     last, count = None, 0
-    for member, event in _events(source, wanted.background):
+    for member, event in _timed(_events(source, wanted.background), seconds, "read"):
         count = count + 1 if member == last else 1
         last = member
-        if isinstance(event, Encoded):
-            # Here several decoders would work at a time.
-            for frame, picture in decode(event, wanted):
+        if isinstance(event, Encoded) and not event.is_one_picture(wanted):
+            for frame, picture in _timed(decode(event, wanted), seconds, "decode"):
                 yield member, count, frame, picture
         else:
             yield member, count, None, event
@@ -164,6 +138,10 @@ def _events(source: Source, background: Colour | None) -> Iterator[tuple[str | N
         return
     file, descriptor = None if source.file == STANDARD_INPUT else source.file, None
     try:
+        if source.data is not None:
+            supply, size = Supply(iter([source.data])), len(source.data)
+            yield from _supplied(supply, size, background, is_stream=False, may_be_empty=False)
+            return
         # Bare descriptors: sys.stdin's buffer would hold bytes back, and its lock would hang an exit.
         descriptor = 0 if file is None else os.open(file, os.O_RDONLY)
         status = os.fstat(descriptor)
@@ -171,18 +149,25 @@ def _events(source: Source, background: Colour | None) -> Iterator[tuple[str | N
             raise ImageError("is a directory; --recursive reads the pictures in it")  # noqa: TRY301
         is_file = file is not None and stat.S_ISREG(status.st_mode)
         supply, size = Supply(from_descriptor(descriptor)), status.st_size if is_file else 0
-        if GZIP_MARK.match(supply.peek(_enough)):
-            supply, size = Supply(unpacked(supply)), 0
-        if TAR_MARK.match(supply.peek(_enough)):
-            yield from _members(supply, background)
-        else:
-            contents = _contents(supply, size, background, is_stream=not is_file, may_be_empty=file is None)
-            yield from ((None, event) for event in contents)
+        yield from _supplied(supply, size, background, is_stream=not is_file, may_be_empty=file is None)
     except (ImageError, MemoryError, OSError) as error:
         yield None, as_image_error(error)
     finally:
         if file is not None and descriptor is not None:
             os.close(descriptor)
+
+
+def _supplied(
+    supply: Supply, size: int, background: Colour | None, *, is_stream: bool, may_be_empty: bool
+) -> Iterator[tuple[str | None, Event]]:
+    """Read what may be packed by gzip, and may be an archive."""
+    if GZIP_MARK.match(supply.peek(_enough)):
+        supply, size = Supply(unpacked(supply)), 0
+    if TAR_MARK.match(supply.peek(_enough)):
+        yield from _members(supply, background)
+    else:
+        contents = _contents(supply, size, background, is_stream=is_stream, may_be_empty=may_be_empty)
+        yield from ((None, event) for event in contents)
 
 
 def _enough(first: bytes) -> bool:

@@ -21,12 +21,13 @@ class Source:
     """A file to read, or why there is none.
 
     `file` is its name, or None for standard input.  One that was `found` in a folder, and not named, may be something
-    else than a picture.
+    else than a picture.  `data` are its bytes, where they are here already.
     """
 
     file: str | None
     error: ImageError | None = None
     found: bool = False
+    data: bytes | None = None
 
 
 def find_sources(files: Iterable[str], names_from: str | None = None, *, recursive: bool = False) -> Iterator[Source]:

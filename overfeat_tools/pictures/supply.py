@@ -1,5 +1,7 @@
 """Bytes that come piece by piece: from a descriptor, out of gzip, or a part of others."""
 
+import contextlib
+import fcntl
 import os
 import select
 import zlib
@@ -47,6 +49,10 @@ class Supply:
 
 def from_descriptor(descriptor: int) -> Iterator[bytes]:
     """Give what is read from a descriptor, as soon as it is there; also where a pipe has been set not to block."""
+    with contextlib.suppress(OSError, AttributeError):  # no pipe, or no Linux
+        # A pipe holds 64 KiB: its two ends would take turns several times a picture.
+        if fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) < _PIECE_BYTES:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
     while True:
         try:
             piece = os.read(descriptor, _PIECE_BYTES)

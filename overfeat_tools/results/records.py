@@ -7,8 +7,6 @@ import re
 
 import numpy as np
 
-from overfeat_tools.cli.streams import file_text
-
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _ESCAPE = str.maketrans(_ESCAPES)
 _PLAIN = {escape.encode(): plain.encode() for plain, escape in _ESCAPES.items()}
@@ -51,6 +49,8 @@ def failure_record(form: str, number: int, file: str | None, heading: bytes, **t
 
 def json_record(number: int, file: str | None, **told: object) -> bytes:
     """Write what is told of a picture as a JSON object and a newline."""
+    from overfeat_tools.cli.streams import file_text  # late: the library ranks without a command line
+
     return json_line(picture=number, file=None if file is None else file_text(file), **told)
 
 

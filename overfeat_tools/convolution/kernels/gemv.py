@@ -9,15 +9,15 @@ and each is prefetched a page ahead.
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
-from overfeat_tools.convolution.kernels.kernel import compiled
+from overfeat_tools.convolution.kernels.kernel import LINE_FLOATS, compiled
 
 ROWS = 4
 """Rows read side by side; the number of rows must be a multiple of it."""
 
 _PREFETCH_FLOATS = 1024
 
-# Partial sums are of so many terms, for accuracy; each of the 32 lanes that add them up has 128.
-_PARTIAL_TERMS = 4096
+# Each lane adds up so many terms before the sum is added to others, for accuracy.
+_TERMS_OF_LANE = 128
 
 GEMV = {
     "out": "pointer",         # (rows, columns)
@@ -49,12 +49,13 @@ def _write(builder: FunctionBuilder, columns: int) -> None:
     # Even and odd vectors have sums of their own: with one sum, each addition would wait for the last.
     sums = [[builder.vector_variables(2) for _ in range(columns)] for _ in range(ROWS)]
     totals = [builder.vector_variables(columns) for _ in range(ROWS)]
+    partial_terms = _TERMS_OF_LANE * terms_multiple(builder.compiler)
     with builder.loop(integer(0), a.rows, ROWS) as first:
         builder.clear(total for row_totals in totals for total in row_totals)
         rows = [offset(a.matrix, builder.times(builder.plus(first, row), a.row_stride)) for row in range(ROWS)]
-        with builder.loop(integer(0), a.terms, _PARTIAL_TERMS) as start:
+        with builder.loop(integer(0), a.terms, partial_terms) as start:
             builder.clear(half for row_sums in sums for halves in row_sums for half in halves)
-            end = builder.plus(start, _PARTIAL_TERMS)
+            end = builder.plus(start, partial_terms)
             stop = emit.select(emit.icmp_signed("<", end, a.terms), end, a.terms)
             with builder.loop(start, stop, terms_multiple(builder.compiler)) as term:
                 for half in range(2):
@@ -77,7 +78,8 @@ def _add_products(
     """Add the products of a vector of each row and one of each column to their sums."""
     emit = builder.emit
     for row, row_sums in zip(rows, sums, strict=True):
-        builder.prefetch(builder.offset(row, _PREFETCH_FLOATS))
+        if half * builder.lanes % LINE_FLOATS == 0:
+            builder.prefetch(builder.offset(row, _PREFETCH_FLOATS))
         weights = builder.load(row)
         for value, halves in zip(x, row_sums, strict=True):
             emit.store(builder.multiply_add(weights, value, emit.load(halves[half])), halves[half])

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Parameters, Value
 
+LINE_FLOATS = 16
+"""Floats of a line of the cache, of which each is prefetched once."""
+
 _SOURCE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 
 

@@ -13,6 +13,10 @@ broadcasts one input of each column.  This keeps both multipliers of a core busy
 and wants nothing of the inputs but contiguous runs.  (24 sums, 2 vectors of the panel and 1 input fit into 32
 registers; where there are 16, a block has 6 columns.)
 
+NEON multiplies a vector by one lane of another.  There a vector of inputs holds four terms of a column, which are
+multiplied by eight vectors of the panel: one load for eight multiplications, instead of four.  The sums of 10 columns
+leave room for that.  `benchmarks/instructions.py` counts what the processors are given to do.
+
 Each block of columns reads the panel again; from the second block on it comes from the second-level cache.  Meanwhile
 every block prefetches its share of the next panel, so that reading weights from memory overlaps with all of the
 computing; a single block prefetches a few kilobytes ahead in its own panel.  Blocks are of even size: 16 columns are
@@ -28,12 +32,13 @@ from collections.abc import Iterator
 from functools import partial
 
 from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
-from overfeat_tools.convolution.kernels.kernel import compiled
+from overfeat_tools.convolution.kernels.kernel import LINE_FLOATS, compiled
 
 VECTORS = 2
 """Vectors of output channels in a panel; for few channels a panel of one works, at half the speed."""
 
 _UNROLLED = 4
+_INPUTS = 4  # vectors of inputs for which registers are set aside, where a vector holds several terms of a column
 _PREFETCH_FLOATS = 2048
 
 MATMUL = {
@@ -79,6 +84,8 @@ def panel_width(compiler: Compiler) -> int:
 
 def block_columns(compiler: Compiler) -> int:
     """Return the largest number of columns of a block, whose sums stay in registers while a panel streams by."""
+    if compiler.lanes == _UNROLLED:
+        return (compiler.registers - VECTORS * _UNROLLED - _INPUTS) // VECTORS
     return compiler.registers * 3 // 4 // VECTORS
 
 
@@ -183,22 +190,36 @@ class _Microkernel:
         """Write the addition of some terms to all sums, and advance in the panel."""
         builder, emit, offset = self._builder, self._builder.emit, self._builder.offset
         panel = emit.load(weights)
-        for term in range(count):
-            addresses = [offset(panel, term * self._width + vector * builder.lanes) for vector in range(self._vectors)]
-            vectors = [builder.load(address) for address in addresses]
+
+        def vectors(term: int) -> list[Value]:
+            return [builder.load(offset(panel, term * self._width + i * builder.lanes)) for i in range(self._vectors)]
+
+        def add(parts: list[Value], vectors: list[Value], sums: list[Value]) -> None:
+            for x, vector, total in self._products(parts, vectors, sums):
+                emit.store(builder.multiply_add(x, vector, emit.load(total)), total)
+
+        if count == builder.lanes:
+            terms = [vectors(term) for term in range(count)]
             for pointers, sums in zip(inputs, self._sums, strict=True):
-                parts = [builder.broadcast(emit.load(offset(pointer, term))) for pointer in pointers]
-                for x, vector, total in self._products(parts, vectors, sums):
-                    emit.store(builder.multiply_add(x, vector, emit.load(total)), total)
+                parts = [builder.load(pointer) for pointer in pointers]
+                for lane, weights_of_term in enumerate(terms):
+                    add([builder.broadcast_lane(part, lane) for part in parts], weights_of_term, sums)
+        else:
+            for term in range(count):
+                weights_of_term = vectors(term)
+                for pointers, sums in zip(inputs, self._sums, strict=True):
+                    parts = [builder.broadcast(emit.load(offset(pointer, term))) for pointer in pointers]
+                    add(parts, weights_of_term, sums)
         emit.store(offset(panel, count * self._width), weights)
 
     def _prefetch(self, prefetched: Value, terms: int) -> None:
-        """Write the prefetch of as many lines as some terms can fill, and advance in what is prefetched."""
+        """Write the prefetch of as many lines as some terms fill, and advance in what is prefetched."""
         builder, emit, offset = self._builder, self._builder.emit, self._builder.offset
         pointer = emit.load(prefetched)
-        for _ in range(terms):
-            for vector in range(self._vectors):
-                builder.prefetch(offset(pointer, vector * builder.lanes))
+        for term in range(terms):
+            if term * self._width % LINE_FLOATS == 0:
+                for start in range(0, self._width, LINE_FLOATS):
+                    builder.prefetch(offset(pointer, start))
             pointer = offset(pointer, self._arguments.prefetch_step)
         emit.store(pointer, prefetched)
 

@@ -1,0 +1,119 @@
+"""Pictures in batches: read ahead, grouped by size, and answered in order."""
+
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.errors import ImageError, MemoryShortageError, UsageError
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.parts import Result, begin_batch
+from overfeat_tools.pictures import Batches, Item, prepared
+
+Maps = dict[int, FloatArray]
+"""Outputs of layers, (H, W, C) each, by the layer's number."""
+
+# What is grouped by size at a time, in batches.
+_WINDOW_BATCHES = 2
+
+
+def answers(
+    network: Network, items: Iterator[Item], prepare: Callable[[Array], Array], layers: tuple[int, ...], *, one: bool
+) -> Iterator[Maps | ImageError]:
+    """Answer pictures in order, with the outputs of layers, or with what is wrong with them.
+
+    Parameters
+    ----------
+    network : Network
+    items : iterator of Item
+        Read in a thread of its own, unless there is one only.
+    prepare : callable
+        Brings a picture (H, W, 3) to what the network takes, or raises ImageError.
+    layers : tuple of int
+    one : bool
+        Whether there is one picture only.
+    """
+    ready = prepared(items, prepare, {})
+    for item, result in _answered(network, list(ready), layers, 1, 1) if one else _streamed(network, ready, layers):
+        place = "" if one and item.file is None else f"{item.place}: "
+        if item.warning:
+            warnings.warn(f"{place}{item.warning}", stacklevel=5)  # where a method was called
+        if isinstance(result, ImageError):
+            kind = MemoryShortageError if isinstance(result, MemoryShortageError) else ImageError
+            yield kind(f"{place}{result}")
+        else:
+            yield result
+
+
+def raised(answers: Iterator[Maps | ImageError]) -> Iterator[Maps]:
+    """Raise the first error."""
+    for maps in answers:
+        if isinstance(maps, ImageError):
+            raise maps
+        yield maps
+
+
+def every(answers: Iterator[Maps | ImageError]) -> list[Maps]:
+    """Give the maps of all pictures, or raise the first error; there must be one picture at least."""
+    found = list(raised(answers))
+    if not found:
+        raise UsageError("there are no pictures")
+    return found
+
+
+def _streamed(
+    network: Network, items: Iterator[Item], layers: tuple[int, ...]
+) -> Iterator[tuple[Item, Maps | ImageError]]:
+    """Answer pictures as they come: what has arrived is grouped by size, and nothing waits for what has not."""
+    most, side = network.usual_batch(), network.topology.input_size
+    most_pixels = most * side * side
+    batches = Batches(items, most, most_pixels)
+    window: list[Item] = []
+    try:
+        for batch in batches:
+            window += batch
+            if not batches.ready or _pictures_of(window, side) >= _WINDOW_BATCHES * most:
+                yield from _answered(network, window, layers, most, most_pixels)
+                window = []
+        yield from _answered(network, window, layers, most, most_pixels)
+    finally:
+        batches.stop()
+
+
+def _pictures_of(items: Sequence[Item], side: int) -> float:
+    """Count pictures, large ones as several."""
+    return sum(max(1.0, item.pixels.size / (3 * side * side)) for item in items if item.pixels is not None)
+
+
+def _answered(
+    network: Network, items: list[Item], layers: tuple[int, ...], most: int, most_pixels: int
+) -> Iterator[tuple[Item, Maps | ImageError]]:
+    """Answer some pictures: compute batches of one size each, then give all in order."""
+    results: dict[int, Maps | ImageError] = {item.number: item.error for item in items if item.error}
+    begun: deque[tuple[list[int], Callable[[], Iterable[Result]]]] = deque()
+    for numbers, pictures in _batches(items, most, most_pixels):
+        begun.append((numbers, begin_batch(network, pictures, layers)))
+        if len(begun) > network.backend.ahead:
+            results.update(_collected(*begun.popleft()))
+    for one in begun:
+        results.update(_collected(*one))
+    for item in items:
+        yield item, results.pop(item.number)
+
+
+def _collected(numbers: list[int], wait: Callable[[], Iterable[Result]]) -> Iterator[tuple[int, Result]]:
+    return zip(numbers, wait(), strict=True)
+
+
+def _batches(items: Sequence[Item], most: int, most_pixels: int) -> Iterator[tuple[list[int], list[Array]]]:
+    """Group pictures by size; give the numbers and the pixels of each batch."""
+    groups: dict[object, list[tuple[int, Array]]] = defaultdict(list)
+    for item in items:
+        if item.pixels is not None:
+            groups[item.pixels.shape, item.pixels.dtype].append((item.number, item.pixels))
+    for group in groups.values():
+        height, width, _ = group[0][1].shape
+        count = max(1, min(most, most_pixels // (height * width)))
+        for start in range(0, len(group), count):
+            batch = group[start : start + count]
+            yield [number for number, _ in batch], [pixels for _, pixels in batch]

@@ -1,0 +1,70 @@
+"""The arguments of the library: what they may be, and what is said of others."""
+
+import operator
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from overfeat_tools.errors import UsageError
+from overfeat_tools.networks.topology import TOPOLOGIES, Topology
+
+Size: TypeAlias = int | Literal["input", "none"] | None
+"""What the shorter side of a picture is scaled to."""
+
+Layer: TypeAlias = int | Literal["features", "scores", "probabilities"]
+"""What a layer is called."""
+
+_DEVICES = ("auto", "cpu", "cuda")
+_METHODS = ("auto", "gemm", "fft", "cook-toom")
+
+
+def check_opening(name: object, weights: object, device: object, threads: object, method: object) -> None:
+    """Refuse arguments that no network can be opened with."""
+    check_word("name", name, tuple(TOPOLOGIES))
+    check_word("device", device, _DEVICES)
+    check_word("method", method, _METHODS)
+    if threads is not None:
+        check_count("threads", threads)
+    if weights == "":
+        raise UsageError("weights='': the name of a folder expected")
+
+
+def check_word(name: str, value: object, words: Sequence[str]) -> None:
+    """Refuse what is none of some words."""
+    if value not in words:
+        raise UsageError(f"{name}={value!r}: {', '.join(words[:-1])} or {words[-1]} expected")
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no number from 1."""
+    if _whole(name, value) < 1:
+        raise UsageError(f"{name}={value!r}: at least 1 expected")
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{name}={value!r}: a whole number expected") from None
+
+
+def side_of(topology: Topology, size: Size) -> int | None:
+    """Give the side that pictures are scaled to, or None if they are not scaled."""
+    if size in (None, "none"):
+        return None
+    if isinstance(size, str):
+        check_word("size", size, ("input", "none"))
+        return topology.input_size
+    return _whole("size", size)
+
+
+def layer_number(topology: Topology, layer: Layer) -> int:
+    """Give the number of a layer."""
+    last = topology.last_layer
+    names = {"features": topology.feature_layer, "scores": last - 1, "probabilities": last}
+    if isinstance(layer, str):
+        check_word("layer", layer, tuple(names))
+        return names[layer]
+    number = _whole("layer", layer)
+    if not 0 <= number <= last:
+        raise UsageError(f"layer {number}: the layers of {topology.name} are 0..{last}")
+    return number
