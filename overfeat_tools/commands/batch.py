@@ -75,7 +75,7 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
     made_with = {
         "program": f"overfeat_tools {__version__}", "network": topology.name, "layer": last,
         "weights": room.weights_sum(topology.name, options.folder), "method": options.method,
-        "size": "input" if side == topology.input_size else options.size, "exact_decode": options.exact,
+        "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
         "frames": options.frames, "background": background, "classes": options.classes, "format": options.form,
         "strict": options.strict,
     }  # fmt: skip
