@@ -182,7 +182,8 @@ class Session:
 
     def _outdated(self, shard: Shard, record: Record) -> set[str] | None:
         """Tell which files of a shard are to be done again, None for all of them."""
-        redo = {key_of(path) for path in record.gone}
+        # What could not be read may be there again: a server's fault is not the picture's.
+        redo = {key_of(path) for path in record.gone} | {key(row) for row in record.rows if row.status == UNREADABLE}
         if self._job.retry_failed:
             redo |= {key(row) for row in record.rows if row.status != OK}
         recorded = {key(row): row for row in record.rows}
