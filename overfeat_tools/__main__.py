@@ -20,8 +20,8 @@ def run(command: str) -> None:
     import_module(f"overfeat_tools.commands.{command}").main()
 
 
-COMMANDS = ("classify", "download", "export", "features", "layer", "locate", "webcam")
-classify, download, export, features, layer, locate, webcam = (partial(run, name) for name in COMMANDS)
+COMMANDS = ("batch", "classify", "download", "export", "features", "layer", "locate", "webcam")
+batch, classify, download, export, features, layer, locate, webcam = (partial(run, name) for name in COMMANDS)
 
 if __name__ == "__main__":
     if sys.argv[1:2] not in [[name] for name in COMMANDS]:

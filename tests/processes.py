@@ -18,7 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 STAR = str(SAMPLES / "star.png")
-COMMANDS = ("classify", "download", "export", "features", "layer", "webcam")
+COMMANDS = ("batch", "classify", "download", "export", "features", "layer", "webcam")
 PATIENCE_SECONDS = 120.0  # for what would never come, not a measure of speed
 
 
@@ -57,10 +57,12 @@ class Result:
         return [line.rpartition(" ")[0] for line in self.out.decode().splitlines()]
 
 
-def run(command: str, *arguments: str | Path | bytes, data: bytes = b"", **changes: str | Path) -> Result:
+def run(
+    command: str, *arguments: str | Path | bytes, data: bytes = b"", cwd: Path | None = None, **changes: str | Path
+) -> Result:
     """Run a command to its end."""
     done = subprocess.run(
-        argv(command, *arguments), input=data, capture_output=True, env=environment(**changes), check=False,
+        argv(command, *arguments), input=data, capture_output=True, env=environment(**changes), check=False, cwd=cwd,
         timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     return Result(done.returncode, done.stdout, done.stderr)

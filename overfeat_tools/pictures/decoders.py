@@ -196,11 +196,12 @@ def read_jpeg(data: bytes, wanted: Wanted) -> Decoded:
         reduction = reduction_to(height, width, wanted.side)
         check_size(height, width, reduction)
         pixels, warning = _jpeg_pixels(data, colours, -(-height // reduction), -(-width // reduction))
+        full_size = (width, height) if reduction > 1 else None
     except (KeyError, ValueError) as error:  # a KeyError is what it makes of a header that it can't read
         if "memory" in str(error):
             raise MemoryError from error
         return Decoded(pillow_pixels(parts.needed, "JPEG")[0], turn)
-    return Decoded(pixels, turn, warning)
+    return Decoded(pixels, turn, warning, full_size)
 
 
 def reduction_to(height: int, width: int, side: int | None) -> int:

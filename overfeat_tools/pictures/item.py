@@ -40,8 +40,9 @@ class Item:
     `number` counts all pictures from 1; `file` is the name given, or None for standard input, with
     the name of a member behind that of its archive; `frame` is the number of a frame of `file`, if
     more than the first was asked for; `place` says where it is, for messages.  `pixels` is
-    (H, W, 3), uint8 or float32.  `warning` says what is wrong with a picture that could be decoded
-    only in part.  `views` are all the pictures that were made of it, where they are several; `pixels` is the first.
+    (H, W, 3), uint8 or float32, and `size` the width and height of the whole picture, however small it was decoded.
+    `warning` says what is wrong with a picture that could be decoded only in part.  `views` are all the pictures that
+    were made of it, where they are several; `pixels` is the first.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Item:
     warning: str | None = None
     frame: int | None = None
     views: tuple[Array, ...] = ()
+    size: tuple[int, int] | None = None
 
     @property
     def told(self) -> dict[str, object]:
@@ -67,7 +69,7 @@ class Item:
         """Give this item with what has become of its picture."""
         if isinstance(picture, ImageError):
             return self.failed(picture)
-        return replace(self, pixels=picture.pixels, warning=picture.warning)
+        return replace(self, pixels=picture.pixels, warning=picture.warning, size=picture.size)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from overfeat_tools.pictures.metadata import (
     sgi_parts,
     webp_parts,
 )
-from overfeat_tools.pictures.orientation import upright
+from overfeat_tools.pictures.orientation import FIRST_LYING, upright
 from overfeat_tools.pictures.picture import Decoded, Encoded, Picture, Wanted
 from overfeat_tools.pictures.samples import Colour, rgb
 from overfeat_tools.pictures.tiff import read_tiff, tiff_frames
@@ -202,7 +202,8 @@ def _picture(
         if decoded is None:
             return None
         pixels = upright(rgb(decoded.pixels, background), decoded.orientation)
-        return Picture(pixels, decoded.warning)
+        full = decoded.full_size
+        return Picture(pixels, decoded.warning, full[::-1] if full and decoded.orientation >= FIRST_LYING else full)
     except ImageError as error:
         return as_image_error(error)
     except MemoryError as error:

@@ -11,6 +11,9 @@ from overfeat_tools.pictures.picture import UPRIGHT
 
 _IN_XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
 
+FIRST_LYING = 5
+"""From this orientation on, width and height change places."""
+
 _TURNS: dict[int, Callable[[Array], Array]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],

@@ -45,27 +45,31 @@ class Decoded:
     """What a decoder made of a file: pixels as stored, and how to turn them.
 
     The pixels are (H, W, C), uint8 or float32, 0..255; with 2 or 4 channels, the last is alpha.
+    `full_size` is the width and height of a picture that was decoded at a reduced size, as stored.
     """
 
     pixels: Array
     orientation: int = UPRIGHT
     warning: str | None = None
+    full_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture: `pixels` (H, W, 3), red, green, blue, 0..255, uint8, or float32 where bytes don't suffice.
 
-    `warning` says why some of it is missing, where it could be decoded only in part.
+    `warning` says why some of it is missing, where it could be decoded only in part.  `full_size` is the width and
+    height of one that was decoded at a reduced size.
     """
 
     pixels: Array
     warning: str | None = None
+    full_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.pixels.shape[1], self.pixels.shape[0]
+        """Width and height of the whole picture."""
+        return self.full_size or (self.pixels.shape[1], self.pixels.shape[0])
 
 
 @dataclass(frozen=True)

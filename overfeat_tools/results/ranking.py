@@ -47,10 +47,15 @@ def ranking_json(
 ) -> bytes:
     """Write one JSON object and a newline: the classes, where each was `found`, and what more there is to tell."""
     classes = [
-        {
-            "index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability),
-            **(found(item.index) if found else {}),
-        }
-        for item, probability in ranking
-    ]  # fmt: skip
+        record | (found(item.index) if found else {})
+        for record, (item, _) in zip(class_records(ranking), ranking, strict=True)
+    ]
     return json_record(number, file, classes=classes, **more)
+
+
+def class_records(ranking: Ranking) -> list[dict[str, object]]:
+    """Give what is told of each class."""
+    return [
+        {"index": item.index, "wnid": item.wnid, "name": item.name, "probability": shortest(probability)}
+        for item, probability in ranking
+    ]

@@ -20,6 +20,11 @@ def tsv_record(number: int, file: str | None, *cells: bytes) -> bytes:
     return b"\t".join((b"%d" % number, os.fsencode((file or "-").translate(_ESCAPE)), *cells)) + b"\n"
 
 
+def unbroken(name: str) -> str:
+    """Write a name, or a message, so that it has no tabs and line ends."""
+    return name.translate(_ESCAPE)
+
+
 def unescaped(name: bytes) -> bytes:
     """Give the name that tsv has written so; a backslash before anything else is one."""
     return re.sub(rb"\\[\\tnr]", lambda escape: _PLAIN[escape[0]], name)

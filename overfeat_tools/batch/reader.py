@@ -1,0 +1,140 @@
+"""The process that decodes pictures: whatever a picture does to it, the one that computes goes on.
+
+It is started by `readers`, which sends it a `Reading` and then tasks, one after the other, and gets for each the
+pictures that it found.  A picture that takes too long is ended by an alarm.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+import signal
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from overfeat_tools.backend import Array
+from overfeat_tools.batch.rows import DAMAGED, NO_MEMORY, NO_PICTURE, UNREADABLE, WRONG_SIZE, Row
+from overfeat_tools.errors import ImageError, reason
+from overfeat_tools.pictures import Item, read_items
+from overfeat_tools.pictures.kinds import NoPictureError
+from overfeat_tools.pictures.picture import Wanted
+
+MOST_SECONDS = 300
+"""The longest that reading one file may take."""
+
+_MOST_BYTES = 1 << 30  # of pixels of one file
+_PICTURE_NAME = re.compile(
+    r"\.(?:avif|bmp|dds|dib|gif|hei[cf]|icns|ico|j2k|jfif|jp2|jpe?g?|jxl|p[abgnp]m|pcx|png|psd|qoi|sgi|tga|tiff?|webp)\Z",
+    re.IGNORECASE,
+)
+
+Seen = tuple[Row, Array | None]
+Found = list[Seen]
+"""The pictures of a file: each has a row, and pixels if it can be used."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read: what is wanted of files, and what brings pixels (H, W, 3) to the network's size or refuses them."""
+
+    wanted: Wanted
+    prepare: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to read: by its place, or by its bytes.  One that was `named` is a failure if it is no picture."""
+
+    name: str
+    place: str | None
+    data: bytes | None
+    named: bool
+
+
+def main() -> None:
+    """Answer tasks on standard output as they come on standard input, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):  # which libraries may print to
+        os.dup2(null, descriptor)
+    with suppress(BrokenPipeError, EOFError), tempfile.TemporaryFile() as scratch:
+        reading: Reading = pickle.load(tasks)  # noqa: S301 -- from the process that started this one
+        while True:
+            task: Task = pickle.load(tasks)  # noqa: S301 -- as above
+            signal.alarm(MOST_SECONDS)
+            found = _read(task, reading, scratch)
+            signal.alarm(0)
+            pickle.dump(found, answers, protocol=5)
+            answers.flush()
+    os._exit(0)  # nothing is left to tidy up, or to say
+
+
+def _read(task: Task, reading: Reading, scratch: BinaryIO) -> Found:
+    if task.data is not None:
+        return list(_pictures(task, f"/dev/fd/{_put(task.data, scratch)}", reading, hashlib.sha256(task.data)))
+    place = str(task.place)
+    try:
+        with open(place, "rb") as file:  # noqa: PTH123 -- a path of any bytes
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            digest = hashlib.file_digest(file, "sha256") if is_file else None
+    except OSError as error:
+        return [(Row(task.name, UNREADABLE, reason(error)), None)]
+    return list(_pictures(task, place, reading, digest))
+
+
+def _put(data: bytes, scratch: BinaryIO) -> int:
+    """Put bytes where they can be read as a file."""
+    scratch.seek(0)
+    scratch.truncate()
+    scratch.write(data)
+    scratch.flush()
+    scratch.seek(0)
+    return scratch.fileno()
+
+
+def _pictures(task: Task, place: str, reading: Reading, digest: "hashlib._Hash | None") -> Iterator[Seen]:
+    wanted, total = reading.wanted, 0
+    items = read_items([place], {}, wanted.side, frames=wanted.frames, background=wanted.background)
+    sha256 = digest.hexdigest() if digest else None
+    first = next(items, None)
+    second = next(items, None)
+    several = second is not None
+    for count, item in enumerate((one for group in ([first, second], items) for one in group if one), start=1):
+        error, pixels = item.error, item.pixels
+        if item.file != place:
+            error = ImageError("an archive; the name of one must end in .tar, .tar.gz or .tgz")
+        elif total > _MOST_BYTES:
+            error = ImageError("more pictures in one file than can be held")
+        if isinstance(error, NoPictureError) and not task.named and not _PICTURE_NAME.search(task.name):
+            return
+        status = None if error is None else _kind_of_failure(error)
+        if error is None and pixels is not None:
+            try:
+                pixels = reading.prepare(pixels)
+            except (ImageError, MemoryError) as fault:
+                error = fault if isinstance(fault, ImageError) else ImageError("not enough memory to fit it")
+                status = WRONG_SIZE if isinstance(fault, ImageError) else NO_MEMORY
+        row = _row(replace(item, error=error, frame=item.frame or (count if several else None)), task.name, status)
+        yield replace(row, sha256=sha256), None if error else pixels
+        total += 0 if pixels is None else pixels.nbytes
+        if total > 2 * _MOST_BYTES or item.file != place:
+            return
+
+
+def _row(item: Item, name: str, status: str | None) -> Row:
+    width, height = item.size or (None, None)
+    if status is None:
+        return Row(name, warning=item.warning, width=width, height=height, frame=item.frame)
+    return Row(name, status, str(item.error), width=width, height=height, frame=item.frame)
+
+
+def _kind_of_failure(error: ImageError) -> str:
+    if isinstance(error, NoPictureError):
+        return NO_PICTURE
+    return NO_MEMORY if "not enough memory" in str(error) else DAMAGED

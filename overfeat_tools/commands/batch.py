@@ -1,0 +1,142 @@
+"""of-batch: the features of whole collections of pictures."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from overfeat_tools import cli
+from overfeat_tools.commands.batch_options import Options
+from overfeat_tools.errors import ImageError, OverfeatError, UsageError
+
+if TYPE_CHECKING:
+    from overfeat_tools.batch import Job, Output, Report, Sources
+
+PROGRAM = "of-batch"
+
+
+def batch(options: Options) -> int:
+    """Write the features of whole collections of pictures: resumable, on one machine or many.
+
+    Pictures are files, folders, tar archives, or addresses of them. Running the same command again does what is left.
+    """
+    options.check()
+    options.files = [*(options.sources or ()), *(options.files or ())]
+    files = cli.input_files(options)
+    stream = "-" in files
+    if stream and (len(files) > 1 or options.dask or options.shard):
+        raise UsageError("standard input goes with neither other sources, --dask nor --shard")
+
+    from overfeat_tools import batch as room
+
+    suffix = "" if options.output == "-" else f".{options.form}"
+    sources = room.Sources([] if stream else files, options.names_from, options.recursive, suffix)
+    job = _job(options, sources, stream=stream)
+    cli.started()
+    if job.made_with["weights"] is None:
+        job.open_network()  # which says what is wrong with them
+    output = None if job.output == "-" else room.open_output(job.output)
+    try:
+        if output and options.force:
+            room.forget(output)
+        if output:
+            job.check_output(output)
+        return _run(options, job, sources, output)
+    except KeyboardInterrupt:
+        if output:
+            cli.say(PROGRAM, "stopped; run the same command again to go on")
+        raise
+    finally:
+        if output:
+            output.close()
+
+
+def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
+    """Describe the work."""
+    from overfeat_tools import __version__
+    from overfeat_tools import batch as room
+    from overfeat_tools.backend.machine import processors
+    from overfeat_tools.commands.sizes import side_of_a_map, side_of_one_answer
+    from overfeat_tools.networks.preparation import to_a_map
+    from overfeat_tools.networks.topology import TOPOLOGIES
+    from overfeat_tools.pictures import Wanted, colour
+
+    topology = TOPOLOGIES[options.name]
+    last = topology.feature_layer if options.number is None else options.number
+    if last > topology.last_layer:
+        raise UsageError(f"-L {last}: the layers of {topology.name} are 0..{topology.last_layer}")
+    side = side_of_a_map(topology, options.size, last)
+    if options.classes:
+        if side is None:
+            raise UsageError("--classes needs a --size that gives one place, as --size input does")
+        side_of_one_answer(topology, options.size)
+    channels, *places = topology.shapes(side, side)[last] if side else (0, 0, 0)
+    prepare = partial(to_a_map, least_side=topology.least_side(last), side=side, cut=options.size is not None)
+    background = None if options.background is None else colour(options.background)
+    wanted = Wanted(None if options.exact else side, options.most_frames, background)
+    made_with = {
+        "program": f"overfeat_tools {__version__}", "network": topology.name, "layer": last,
+        "weights": room.weights_sum(topology.name, options.folder), "method": options.method,
+        "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
+        "frames": options.frames, "background": background, "classes": options.classes, "format": options.form,
+        "strict": options.strict,
+    }  # fmt: skip
+    return room.Job(
+        topology.name, room.Layers(last, bool(options.classes)),
+        room.Reading(wanted, prepare), str(options.form), options.output, made_with, sources.naming,
+        options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
+        channels if places == [1, 1] else None, options.classes, options.readers or processors(),
+        sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum,
+    )  # fmt: skip
+
+
+def _run(options: Options, job: "Job", sources: "Sources", output: "Output | None") -> int:
+    """Do the work and tell of it; return the exit status."""
+    from overfeat_tools import batch as room
+
+    shards, count, files = None, 0, 0
+    if sources.are_given:
+        number, of = options.part
+        if output:
+            plan = room.Plan(output, options.shard_size)
+            plan.update(lambda: sources, once_each=sources.names_from is None)
+            shards, (count, files) = plan.shards(number, of), plan.count(number, of)
+        else:
+            shards = room.unplanned(sources, options.shard_size, number, of)
+    report = room.Report(PROGRAM, count, files, quiet=options.quiet)
+    session = room.Session(job, output, report.row)
+    try:
+        if shards is None:
+            outcomes = session.process_stream(options.shard_size)
+        elif options.dask:
+            from overfeat_tools.batch.cluster import distribute
+
+            outcomes = distribute(job, shards, options.dask)
+        else:
+            outcomes = session.process(shards)
+        for outcome in outcomes:
+            report.shard(outcome, count_rows=bool(options.dask))
+        if options.verbose:
+            for line in session.told():
+                cli.say(PROGRAM, line)
+    finally:
+        session.close()
+    for remark in sources.remarks:
+        cli.say(PROGRAM, remark)
+    return _end(options, report, output)
+
+
+def _end(options: Options, report: "Report", output: "Output | None") -> int:
+    """Tell what came of it; return the exit status."""
+    from overfeat_tools import batch as room
+
+    name = "failures" if options.shard is None else f"failures-{options.part[0]}-of-{options.part[1]}"
+    where = room.write_failures(output, f"{name}.tsv", report.tally) if output else None
+    if not options.quiet:
+        cli.say(PROGRAM, report.summary())
+    if where and not options.quiet:
+        cli.say(PROGRAM, f"failures are listed in {where}")
+    if report.faults:
+        return OverfeatError.exit_status
+    return ImageError.exit_status if report.tally.failures else 0
+
+
+main = cli.program(PROGRAM, batch, Options)
