@@ -3,15 +3,13 @@
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, MemoryShortageError, UsageError
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.parts import Result, begin_batch
+from overfeat_tools.networks.parts import Maps, begin_in_parts, begin_layers
 from overfeat_tools.pictures import Batches, Item, prepared
-
-Maps = dict[int, FloatArray]
-"""Outputs of layers, (H, W, C) each, by the layer's number."""
 
 # What is grouped by size at a time, in batches.
 _WINDOW_BATCHES = 2
@@ -95,9 +93,10 @@ def _answered(
 ) -> Iterator[tuple[Item, Maps | ImageError]]:
     """Answer some pictures: compute batches of one size each, then give all in order."""
     results: dict[int, Maps | ImageError] = {item.number: item.error for item in items if item.error}
-    begun: deque[tuple[list[int], Callable[[], Iterable[Result]]]] = deque()
+    begun: deque[tuple[list[int], Callable[[], Iterable[Maps | ImageError]]]] = deque()
+    begin = partial(begin_layers, network, layers)
     for numbers, pictures in _batches(items, most, most_pixels):
-        begun.append((numbers, begin_batch(network, pictures, layers)))
+        begun.append((numbers, begin_in_parts(begin, pictures)))
         if len(begun) > network.backend.ahead:
             results.update(_collected(*begun.popleft()))
     for one in begun:
@@ -106,7 +105,9 @@ def _answered(
         yield item, results.pop(item.number)
 
 
-def _collected(numbers: list[int], wait: Callable[[], Iterable[Result]]) -> Iterator[tuple[int, Result]]:
+def _collected(
+    numbers: list[int], wait: Callable[[], Iterable[Maps | ImageError]]
+) -> Iterator[tuple[int, Maps | ImageError]]:
     return zip(numbers, wait(), strict=True)
 
 

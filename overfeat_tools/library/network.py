@@ -9,13 +9,14 @@ from typing import Literal, Self, TypeAlias
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
-from overfeat_tools.library.answering import Maps, answers, every, raised
+from overfeat_tools.library.answering import answers, every, raised
 from overfeat_tools.library.arguments import Layer, Size
 from overfeat_tools.library.inputs import Given, Picture, Scale, given, items
 from overfeat_tools.library.outputs import row, together
 from overfeat_tools.networks.classes import Class, read_classes
 from overfeat_tools.networks.network import Network as Engine
 from overfeat_tools.networks.opening import open_network
+from overfeat_tools.networks.parts import Maps
 from overfeat_tools.networks.preparation import check_map, check_one_answer, to_a_map, to_one_answer
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.results.ranking import rank
