@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend.machine import processors
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
 from overfeat_tools.library.answering import answers, every, raised
@@ -86,7 +87,7 @@ class Network:
         reproducible: bool = False,
     ) -> None:
         arguments.check_opening(name, weights, device, threads, method)
-        self.name = name
+        self.name, self._decoders = name, threads or processors()
         folder = None if weights is None else Path(weights)
         self._open = partial(
             type(self), name, weights=folder, device=device, threads=threads, method=method, reproducible=reproducible
@@ -251,7 +252,7 @@ class Network:
     def _answers(
         self, these: Given, layers: tuple[int, ...], prepare: Callable[[Array], Array], side: int | None
     ) -> Iterator[Maps | ImageError]:
-        return answers(self.engine, items(these, side), prepare, layers, one=these.one)
+        return answers(self.engine, items(these, side), prepare, layers, one=these.one, decoders=self._decoders)
 
     @property
     def input_size(self) -> int:
