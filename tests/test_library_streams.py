@@ -74,9 +74,7 @@ def test_no_answer_waits_for_the_next_picture(net: Network) -> None:
         answered.release()
 
 
-def test_files_are_decoded_by_several_threads(
-    net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_decoded_by_several_threads(net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at a time, and their order is kept."""
     files = [tmp_path / f"{number}.png" for number in range(6)]
     for number, file in enumerate(files):
@@ -164,5 +162,3 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(how: str, monkeypatch: pyt
     *rows, last = net.iter_features(pictures, errors="return")
     assert all(near(row, one) for row, one in zip(rows, expected, strict=True))  # type: ignore[arg-type]
     assert isinstance(last, errors.MemoryShortageError)
-
-
