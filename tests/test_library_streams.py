@@ -11,8 +11,9 @@ import pytest
 from overfeat_tools import Network, errors
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.networks.network import Network as Engine
+from overfeat_tools.pictures import Undecoded
 from tests import picture_files
-from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny
+from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny, png
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,19 @@ def test_no_answer_waits_for_the_next_picture(net: Network) -> None:
 
     for _ in net.iter_features(pictures()):
         answered.release()
+
+
+def test_files_are_decoded_by_several_threads(net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, and their order is kept."""
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, file in enumerate(files):
+        file.write_bytes(png(drawn(number, 240, 300)))
+    pictures = [files[0], files[1].read_bytes(), *files[2:]]
+    expected = [net.features(file, size="input") for file in files]
+    both, decode = threading.Barrier(2, timeout=30), Undecoded.decoded
+    monkeypatch.setattr(Undecoded, "decoded", lambda one, seconds: (both.wait(), decode(one, seconds))[1])
+    rows = list(net.iter_features(pictures, size="input"))
+    assert all(near(row, one) for row, one in zip(rows, expected, strict=True))  # type: ignore[arg-type]
 
 
 def test_stopping_early_ends_the_reader(net: Network) -> None:
@@ -148,5 +162,3 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(how: str, monkeypatch: pyt
     *rows, last = net.iter_features(pictures, errors="return")
     assert all(near(row, one) for row, one in zip(rows, expected, strict=True))  # type: ignore[arg-type]
     assert isinstance(last, errors.MemoryShortageError)
-
-

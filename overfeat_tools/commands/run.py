@@ -1,6 +1,5 @@
 """What the commands that run a network share: open it, answer picture after picture, tell of the run."""
 
-import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from overfeat_tools import cli
+from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.backend.machine import processors, threads_with_room
-from overfeat_tools.errors import ImageError, MemoryShortageError
+from overfeat_tools.errors import ImageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.parts import Begin, Given, begin_in_parts
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import (
@@ -130,41 +131,27 @@ class Run:
         if batch[0].error is not None:
             failed = [(batch[0], batch[0].error)]
             return lambda: failed
-        try:
-            with core_seconds(self.seconds, "compute"):
-                wait = self._compute(batch)
-        except MemoryShortageError as error:
-            shortage = error.with_traceback(None)  # which would keep the arrays of the failed run
-            return lambda: self._in_parts(batch, shortage)
-        return lambda: zip(batch, self._waited_for(wait), strict=True)
+        if self.views:
+            wait = begin_in_parts(partial(self._timed, self.views.begin), [item.views for item in batch])
+        else:
+            pictures = [item.pixels for item in batch if item.pixels is not None]
+            wait = begin_in_parts(partial(self._timed, self._begin_maps), pictures)
+        return lambda: zip(batch, wait(), strict=True)
+
+    def _timed(self, begin: Begin[Given, Result], pictures: Sequence[Given]) -> Callable[[], Iterable[Result]]:
+        self.batches += 1
+        with core_seconds(self.seconds, "compute"):
+            wait = begin(pictures)
+        return partial(self._waited_for, wait)
 
     def _waited_for(self, wait: Callable[[], Iterable[Result]]) -> Iterable[Result]:
         with core_seconds(self.seconds, "compute"):
             return wait()
 
-    def _in_parts(
-        self, batch: list[Item], shortage: MemoryShortageError
-    ) -> Iterator[tuple[Item, Result | ImageError]]:
-        """Compute each half of a batch that was too large, after all that was begun before it."""
-        if len(batch) == 1:
-            yield batch[0], shortage
-            return
-        middle = len(batch) // 2
-        for part in (batch[:middle], batch[middle:]):
-            yield from self._begin(part)()
-
-    def _compute(self, batch: list[Item]) -> Callable[[], Iterable[Result]]:
-        self.batches += 1
-        stack = [item.pixels for item in batch if item.pixels is not None]
-        height, width = stack[0].shape[:2]
-        if self.views is None:
-            self.network.check_memory(len(batch), height, width, self.last)
-        with contextlib.suppress(MemoryError):
-            if self.views:
-                return self.views.begin([item.views for item in batch])
-            return self.network.begin(np.stack(stack), self.last)
-        # Not raised from the other one, which holds what the run had taken.
-        raise MemoryShortageError(f"{width}x{height}: not enough memory")
+    def _begin_maps(self, pictures: Sequence[Array]) -> Callable[[], FloatArray]:
+        height, width = pictures[0].shape[:2]
+        self.network.check_memory(len(pictures), height, width, self.last)
+        return self.network.begin(np.stack(pictures), self.last)
 
     def _pass_on(self, item: Item, result: Result | ImageError) -> None:
         self.files_begun += item.file != self.file

@@ -3,38 +3,50 @@
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend import Array
+from overfeat_tools.backend.machine import threads_with_room
 from overfeat_tools.errors import ImageError, MemoryShortageError, UsageError
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.parts import Result, begin_batch
-from overfeat_tools.pictures import Batches, Item, prepared
-
-Maps = dict[int, FloatArray]
-"""Outputs of layers, (H, W, C) each, by the layer's number."""
+from overfeat_tools.networks.parts import Maps, begin_in_parts, begin_layers
+from overfeat_tools.pictures import Batches, Item, Task, Undecoded, fitted, tasks
 
 # What is grouped by size at a time, in batches.
 _WINDOW_BATCHES = 2
 
 
 def answers(
-    network: Network, items: Iterator[Item], prepare: Callable[[Array], Array], layers: tuple[int, ...], *, one: bool
+    network: Network,
+    items: Iterator[Item | Undecoded],
+    prepare: Callable[[Array], Array],
+    layers: tuple[int, ...],
+    *,
+    one: bool,
+    decoders: int,
 ) -> Iterator[Maps | ImageError]:
     """Answer pictures in order, with the outputs of layers, or with what is wrong with them.
 
     Parameters
     ----------
     network : Network
-    items : iterator of Item
-        Read in a thread of its own, unless there is one only.
+    items : iterator of Item or Undecoded
+        Read in a thread of its own, decoded and prepared in several, unless there is one only.
     prepare : callable
         Brings a picture (H, W, 3) to what the network takes, or raises ImageError.
     layers : tuple of int
     one : bool
         Whether there is one picture only.
+    decoders : int
+        The most threads that decode and prepare.
     """
-    ready = prepared(items, prepare, {})
-    for item, result in _answered(network, list(ready), layers, 1, 1) if one else _streamed(network, ready, layers):
+    finish = partial(fitted, prepare=prepare, seconds={})
+    if one:
+        only = [finish(item if isinstance(item, Item) else item.decoded({})) for item in items]
+        answered = _answered(network, only, layers, 1, 1)
+    else:
+        answered = _streamed(network, tasks(items, finish, {}), layers, decoders)
+    for item, result in answered:
         place = "" if one and item.file is None else f"{item.place}: "
         if item.warning:
             warnings.warn(f"{place}{item.warning}", stacklevel=5)  # where a method was called
@@ -62,12 +74,12 @@ def every(answers: Iterator[Maps | ImageError]) -> list[Maps]:
 
 
 def _streamed(
-    network: Network, items: Iterator[Item], layers: tuple[int, ...]
+    network: Network, items: Iterator[Item | Task], layers: tuple[int, ...], decoders: int
 ) -> Iterator[tuple[Item, Maps | ImageError]]:
     """Answer pictures as they come: what has arrived is grouped by size, and nothing waits for what has not."""
     most, side = network.usual_batch(), network.topology.input_size
     most_pixels = most * side * side
-    batches = Batches(items, most, most_pixels)
+    batches = Batches(items, most, most_pixels, threads_with_room(decoders))
     window: list[Item] = []
     try:
         for batch in batches:
@@ -95,9 +107,10 @@ def _answered(
 ) -> Iterator[tuple[Item, Maps | ImageError]]:
     """Answer some pictures: compute batches of one size each, then give all in order."""
     results: dict[int, Maps | ImageError] = {item.number: item.error for item in items if item.error}
-    begun: deque[tuple[list[int], Callable[[], Iterable[Result]]]] = deque()
+    begun: deque[tuple[list[int], Callable[[], Iterable[Maps | ImageError]]]] = deque()
+    begin = partial(begin_layers, network, layers)
     for numbers, pictures in _batches(items, most, most_pixels):
-        begun.append((numbers, begin_batch(network, pictures, layers)))
+        begun.append((numbers, begin_in_parts(begin, pictures)))
         if len(begun) > network.backend.ahead:
             results.update(_collected(*begun.popleft()))
     for one in begun:
@@ -106,7 +119,9 @@ def _answered(
         yield item, results.pop(item.number)
 
 
-def _collected(numbers: list[int], wait: Callable[[], Iterable[Result]]) -> Iterator[tuple[int, Result]]:
+def _collected(
+    numbers: list[int], wait: Callable[[], Iterable[Maps | ImageError]]
+) -> Iterator[tuple[int, Maps | ImageError]]:
     return zip(numbers, wait(), strict=True)
 
 

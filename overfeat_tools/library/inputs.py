@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 
 from overfeat_tools.backend import Array
 from overfeat_tools.errors import ImageError, UsageError, reason
-from overfeat_tools.pictures import Item, read_image, read_items
+from overfeat_tools.pictures import Item, Undecoded, Wanted, read_image, read_undecoded
 from overfeat_tools.pictures.sources import STANDARD_INPUT, Source
 
 
@@ -70,8 +71,10 @@ def given(pictures: Picture | Iterable[Picture], scale: Scale) -> Given:
     raise UsageError(f"pictures expected, or an iterable of them; {_kind(pictures)} came")
 
 
-def items(these: Given, side: int | None) -> Iterator[Item]:
+def items(these: Given, side: int | None) -> Iterator[Item | Undecoded]:
     """Give pictures one after the other, or what is wrong with them; an item's place is for messages.
+
+    Files are read, and left to others to decode.
 
     Parameters
     ----------
@@ -91,7 +94,7 @@ def items(these: Given, side: int | None) -> Iterator[Item]:
             yield item
 
 
-def _items_of(one: object, number: int, scale: Scale, side: int | None) -> Iterator[Item]:
+def _items_of(one: object, number: int, scale: Scale, side: int | None) -> Iterator[Item | Undecoded]:
     """Give the picture or pictures of what is no further iterable."""
     place = f"picture {number}"
     if isinstance(one, str | os.PathLike):
@@ -120,16 +123,18 @@ def _file_name(path: str | os.PathLike[str]) -> str:
     return f"./{name}" if name == STANDARD_INPUT else name
 
 
-def _read(source: Source, number: int, place: str, side: int | None) -> Item:
+def _read(source: Source, number: int, place: str, side: int | None) -> Item | Undecoded:
     """Read a file that is one picture."""
-    found = list(islice(read_items([source], {}, side), 2))
-    file = None if source.file is None else place
+    found = list(islice(read_undecoded([source], {}, Wanted(side), lambda _: None), 2))
+    item = Item(number, None if source.file is None else place, place)
     if not found:
-        return Item(number, file, place).failed(ImageError("it has no picture"))
+        return item.failed(ImageError("it has no picture"))
     if len(found) > 1:
-        return Item(number, file, place).failed(ImageError("it has several pictures, one is expected"))
-    item = found[0]
-    return Item(number, file, place, item.pixels, item.error, item.warning)
+        return item.failed(ImageError("it has several pictures, one is expected"))
+    one = found[0]
+    if isinstance(one, Undecoded):
+        return replace(one, item=item)
+    return replace(item, pixels=one.pixels, error=one.error, warning=one.warning)
 
 
 def _pixels(array: object, place: str, scale: Scale) -> Iterator[Array]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from overfeat_tools.backend import Array, FloatArray
+from overfeat_tools.backend.machine import processors
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
-from overfeat_tools.library.answering import Maps, answers, every, raised
+from overfeat_tools.library.answering import answers, every, raised
 from overfeat_tools.library.arguments import Layer, Size
 from overfeat_tools.library.inputs import Given, Picture, Scale, given, items
 from overfeat_tools.library.outputs import row, together
 from overfeat_tools.networks.classes import Class, read_classes
 from overfeat_tools.networks.network import Network as Engine
 from overfeat_tools.networks.opening import open_network
+from overfeat_tools.networks.parts import Maps
 from overfeat_tools.networks.preparation import check_map, check_one_answer, to_a_map, to_one_answer
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.results.ranking import rank
@@ -85,7 +87,7 @@ class Network:
         reproducible: bool = False,
     ) -> None:
         arguments.check_opening(name, weights, device, threads, method)
-        self.name = name
+        self.name, self._decoders = name, threads or processors()
         folder = None if weights is None else Path(weights)
         self._open = partial(
             type(self), name, weights=folder, device=device, threads=threads, method=method, reproducible=reproducible
@@ -250,7 +252,7 @@ class Network:
     def _answers(
         self, these: Given, layers: tuple[int, ...], prepare: Callable[[Array], Array], side: int | None
     ) -> Iterator[Maps | ImageError]:
-        return answers(self.engine, items(these, side), prepare, layers, one=these.one)
+        return answers(self.engine, items(these, side), prepare, layers, one=these.one, decoders=self._decoders)
 
     @property
     def input_size(self) -> int:
