@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps
 import overfeat_tools
 from overfeat_tools import Network, errors
 from overfeat_tools.library import network as library
+from overfeat_tools.library import opened
+from overfeat_tools.networks.views import open_views
 from tests import picture_files, reference
 from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny, png
 from tests.processes import SAMPLES, environment
@@ -221,6 +224,44 @@ def test_numbers_are_those_of_the_programs(size: str | None, net: Network) -> No
     for classes, answer in zip(rankings, answers, strict=True):
         assert [(one["wnid"], one["name"]) for one in classes] == [(wnid, name) for wnid, name, _ in answer]
         np.testing.assert_allclose([one["probability"] for one in classes], [one[2] for one in answer], rtol=1e-6)
+
+
+VIEWS: list[dict[str, Any]] = [
+    {"views": "ten"},
+    {"views": "dense", "scales": (2, 1), "stride": "coarse"},
+    {"views": "dense", "scales": [1]},
+]
+
+
+@pytest.mark.parametrize("how", VIEWS, ids=str)
+def test_views_are_those_of_the_program(how: dict[str, Any], net: Network) -> None:
+    """The same classes with the same probabilities, alone or with others."""
+    files = [str(SAMPLES / "star.png"), str(SAMPLES / "maze.png")]
+    words = {**how, "scales": ",".join(map(str, how["scales"]))} if "scales" in how else how
+    options = [word for name, value in words.items() for word in (f"--{name}", value)]
+    argv = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "--format", "json", *options, *files]
+    printed = subprocess.run(argv, check=True, capture_output=True, env=environment()).stdout
+    together: Any = net.classify(files, **how)
+    for line, file, several in zip(printed.splitlines(), files, together, strict=True):
+        alone: Any = net.classify(file, **how)
+        for answer in (several, alone):
+            theirs = json.loads(line)["classes"]
+            assert [(one["wnid"], one["name"]) for one in theirs] == [(wnid, name) for wnid, name, _ in answer]
+            np.testing.assert_allclose([one["probability"] for one in theirs], [one[2] for one in answer], atol=1e-5)
+
+
+def test_views_are_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often they are asked for, and in whatever order their scales are named."""
+    asked = []
+    monkeypatch.setattr(
+        opened, "open_views", lambda *key, fine: (asked.append((*key[1:], fine)), open_views(*key, fine=fine))[1]
+    )
+    net = Network("tiny", device="cpu", threads=2)
+    for stride in "fine", "coarse", None:
+        net.classify(drawn(1), views="dense", scales=iter([2, 1]), stride=stride)  # type: ignore[arg-type]
+        net.classify(drawn(1), views="dense", scales=(1, 2), stride=stride)  # type: ignore[arg-type]
+        net.classify(drawn(1), views="ten")
+    assert asked == [("dense", (1, 2), True), ("ten", (1, 2, 4, 6), True), ("dense", (1, 2), False)]
 
 
 # The module.

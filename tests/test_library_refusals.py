@@ -72,6 +72,27 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "a size too small": (errors.UsageError, "size 100", lambda net: net.features(drawn(1), size=100)),
     "a size of many answers": (errors.UsageError, "231 to 262", lambda net: net.classify(drawn(1), size=500)),
     "a size by name": (errors.UsageError, "input or none", lambda net: net.features(drawn(1), size="all")),  # type: ignore[arg-type]
+    "another view": (errors.UsageError, "centre, ten or dense", lambda net: net.classify(drawn(1), views="all")),  # type: ignore[arg-type]
+    "views with a size": (
+        errors.UsageError, "views='ten' has sizes of its own", lambda net: net.classify(drawn(1), views="ten", size=240)
+    ),
+    "scales of ten": (
+        errors.UsageError, "go with views='dense'", lambda net: net.classify(drawn(1), views="ten", scales=(1,))
+    ),
+    "a stride of the centre": (
+        errors.UsageError, "go with views='dense'", lambda net: net.classify(drawn(1), stride="fine")
+    ),
+    "another stride": (
+        errors.UsageError, "fine or coarse", lambda net: net.classify(drawn(1), views="dense", stride="both")  # type: ignore[arg-type]
+    ),
+    "no such scale": (
+        errors.UsageError, "from 1 to 6", lambda net: net.classify(drawn(1), views="dense", scales=(1, 7))
+    ),
+    "a scale twice": (errors.UsageError, r"\[2, 2\]", lambda net: net.classify(drawn(1), views="dense", scales=[2, 2])),
+    "no scales": (errors.UsageError, r"\(\): different", lambda net: net.classify(drawn(1), views="dense", scales=())),
+    "scales by name": (errors.UsageError, "'1,2'", lambda net: net.classify(drawn(1), views="dense", scales="1,2")),  # type: ignore[arg-type]
+    "one scale": (errors.UsageError, "scales=2: ", lambda net: net.classify(drawn(1), views="dense", scales=2)),  # type: ignore[arg-type]
+    "no pixels to look at": (errors.ImageError, "no pixels", lambda net: net.classify(drawn(1)[:0], views="ten")),
     "errors": (errors.UsageError, "raise or return", lambda net: net.iter_features([], errors="ignore")),  # type: ignore[arg-type]
     "a network": (errors.UsageError, "tiny, fast", lambda _: Network("overfeat")),
     "a device": (errors.UsageError, "auto, cpu or cuda", lambda _: Network("tiny", device="tpu")),
@@ -107,5 +128,3 @@ def test_closed() -> None:
     gc.collect()
     assert engine() is None
     net.close()
-
-

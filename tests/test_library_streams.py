@@ -3,7 +3,7 @@
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from overfeat_tools import Network, errors
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.networks.network import Network as Engine
+from overfeat_tools.networks.views import Ten
 from overfeat_tools.pictures import Undecoded
 from tests import picture_files
 from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny, png
@@ -162,3 +163,22 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(how: str, monkeypatch: pyt
     *rows, last = net.iter_features(pictures, errors="return")
     assert all(near(row, one) for row, one in zip(rows, expected, strict=True))  # type: ignore[arg-type]
     assert isinstance(last, errors.MemoryShortageError)
+
+
+def test_views_too_many_for_memory(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are looked at in parts, too, each picture with its own answer; one that is too large is told of."""
+    pictures = [drawn(seed, 240, 240 + 40 * (seed % 2)) for seed in range(5)]
+    expected = [net.classify(picture, n=1, views="ten") for picture in pictures]
+    begin = Ten.begin
+
+    def fail(views: Ten, given: Sequence[Sequence[Pixels]]) -> object:
+        if len(given) > 1:
+            raise MemoryError
+        return begin(views, given)
+
+    monkeypatch.setattr(Ten, "begin", fail)
+    for (ours,), (theirs,) in zip(net.classify(pictures, n=1, views="ten"), expected, strict=True):
+        assert (ours[1], round(ours[2], 4)) == (theirs[1], round(theirs[2], 4))  # type: ignore[index]
+    monkeypatch.setattr(Ten, "begin", lambda _, given: fail(_, [*given, *given]))
+    with pytest.raises(errors.MemoryShortageError, match="picture 1: 231x231: not enough memory"):
+        net.classify(pictures, views="ten")

@@ -1,10 +1,11 @@
 """The arguments of the library: what they may be, and what is said of others."""
 
 import operator
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias, get_args
 
 from overfeat_tools.errors import UsageError
+from overfeat_tools.networks.dense import SCALES, SIZES
 from overfeat_tools.networks.topology import TOPOLOGIES, Topology
 
 Size: TypeAlias = int | Literal["input", "none"] | None
@@ -12,6 +13,12 @@ Size: TypeAlias = int | Literal["input", "none"] | None
 
 Layer: TypeAlias = int | Literal["features", "scores", "probabilities"]
 """What a layer is called."""
+
+Looking: TypeAlias = Literal["centre", "ten", "dense"]
+"""What of a picture to look at."""
+
+Stride: TypeAlias = Literal["fine", "coarse"] | None
+"""How near to each other the places lie."""
 
 _DEVICES = ("auto", "cpu", "cuda")
 _METHODS = ("auto", "gemm", "fft", "cook-toom")
@@ -55,6 +62,28 @@ def side_of(topology: Topology, size: Size) -> int | None:
         check_word("size", size, ("input", "none"))
         return topology.input_size
     return _whole("size", size)
+
+
+def check_views(views: object, size: object, scales: object, stride: object) -> None:
+    """Refuse what contradicts a way of looking at pictures."""
+    check_word("views", views, get_args(Looking))
+    if size is not None and views != "centre":
+        raise UsageError(f"size={size!r} goes with views='centre': views={views!r} has sizes of its own")
+    if views != "dense" and not (scales is None and stride is None):
+        raise UsageError("scales and stride go with views='dense'")
+    if stride is not None:
+        check_word("stride", stride, ("fine", "coarse"))
+
+
+def scales_of(scales: Iterable[int] | None) -> tuple[int, ...]:
+    """Give the scales in order; by default the paper's."""
+    try:
+        found = list(SCALES) if scales is None else [operator.index(scale) for scale in scales]
+    except TypeError:
+        found = []
+    if not found or len(set(found)) < len(found) or not set(found) <= set(SIZES):
+        raise UsageError(f"scales={scales!r}: different numbers from 1 to {max(SIZES)} expected")
+    return tuple(sorted(found))
 
 
 def layer_number(topology: Topology, layer: Layer) -> int:

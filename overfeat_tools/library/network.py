@@ -1,32 +1,28 @@
 """A network as people call it."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
-from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Literal, TypeAlias, TypeVar
 
-from overfeat_tools.backend import Array, FloatArray
-from overfeat_tools.backend.machine import processors
+from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
-from overfeat_tools.library.answering import answers, every, raised
-from overfeat_tools.library.arguments import Layer, Size
+from overfeat_tools.library.answering import Work, answers, every, looks_of, maps_of, raised
+from overfeat_tools.library.arguments import Layer, Looking, Size, Stride
 from overfeat_tools.library.inputs import Given, Picture, Scale, given, items
-from overfeat_tools.library.outputs import row, together
-from overfeat_tools.networks.classes import Class, read_classes
-from overfeat_tools.networks.network import Network as Engine
-from overfeat_tools.networks.opening import open_network
+from overfeat_tools.library.opened import Opened
+from overfeat_tools.library.outputs import first, row, together
 from overfeat_tools.networks.parts import Maps
 from overfeat_tools.networks.preparation import check_map, check_one_answer, to_a_map, to_one_answer
-from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.results.ranking import rank
+
+Result = TypeVar("Result")
 
 Answer: TypeAlias = list[tuple[str, str, float]]
 """WordNet id, name and probability of classes."""
 
 
-class Network:
+class Network(Opened):
     """OverFeat, or another network of the suite, with its weights.
 
     Parameters
@@ -76,27 +72,16 @@ class Network:
     [('horizontal stripes', 1.0)]
     """
 
-    def __init__(
-        self,
-        name: str = "fast",
-        *,
-        weights: str | os.PathLike[str] | None = None,
-        device: str = "auto",
-        threads: int | None = None,
-        method: str = "auto",
-        reproducible: bool = False,
-    ) -> None:
-        arguments.check_opening(name, weights, device, threads, method)
-        self.name, self._decoders = name, threads or processors()
-        folder = None if weights is None else Path(weights)
-        self._open = partial(
-            type(self), name, weights=folder, device=device, threads=threads, method=method, reproducible=reproducible
-        )
-        self._topology, self._least_side = TOPOLOGIES[name], cache(TOPOLOGIES[name].least_side)
-        self._engine: Engine | None = open_network(name, folder, device, threads, method, reproducible=reproducible)
-
     def classify(
-        self, pictures: Picture | Iterable[Picture], n: int = 5, *, size: Size = "input", scale: Scale = None
+        self,
+        pictures: Picture | Iterable[Picture],
+        n: int = 5,
+        *,
+        size: Size = None,
+        scale: Scale = None,
+        views: Looking = "centre",
+        scales: Iterable[int] | None = None,
+        stride: Stride = None,
     ) -> Answer | list[Answer]:
         """Name the most probable classes of each picture, best first.
 
@@ -105,28 +90,43 @@ class Network:
         pictures
             One picture or several; see above.
         n : int
-        size : int, "input" or "none"
+        size : int, "input" or "none", optional
             What the shorter side is scaled to, by default the network's input size; then the centre square is cut.
             With "none", it is only cut.
         scale : {1, 255}, optional
             What white is in floating-point pictures.
+        views : {"centre", "ten", "dense"}
+            What to look at: the centre square, ten parts, or everywhere at several scales; see of-classify(1).
+        scales : iterable of int, optional
+            Different numbers from 1 to 6: the scales of "dense", by default 1, 2, 4 and 6.
+        stride : {"fine", "coarse"}, optional
+            How near to each other the places of "dense" lie, by default "fine".
 
         Returns
         -------
         list of (str, str, float)
             WordNet id, name and probability of each class; a list of such lists for several pictures.
+
+        Examples
+        --------
+        >>> picture = np.full((300, 500, 3), 225, np.uint8)
+        >>> picture[100:200, 400:490] = 20, 40, 210  # outside the centre
+        >>> for views in "centre", "dense":
+        ...     [(_, name, probability)] = net.classify(picture, n=1, views=views)
+        ...     print(name, round(probability, 1))
+        linear gradient 0.9
+        rectangle 1.0
         """
         arguments.check_count("n", n)
-        last, classes = self._topology.last_layer, self.classes
-        side = arguments.side_of(self._topology, "input" if size is None else size)
-        if side is not None:
-            check_one_answer(self._topology, side, "size")
-        prepare = partial(to_one_answer, topology=self._topology, side=side)
-        these = given(pictures, scale)
-        rankings = [
-            [(each.wnid, each.name, probability) for each, probability in rank(maps[last][0, 0], classes, n)]
-            for maps in every(self._answers(these, (last,), prepare, side))
-        ]
+        arguments.check_views(views, size, scales, stride)
+        these, classes = given(pictures, scale), self.classes
+        looking = self._opened_views(views, arguments.scales_of(scales), fine=stride != "coarse")
+        if looking:
+            found = [looks.mean for looks in every(self._answers(these, looks_of(looking)))]
+        else:
+            last = self._topology.last_layer
+            found = [maps[last][0, 0] for maps in every(self._answers(these, self._to_one_answer(size)))]
+        rankings = [[(each.wnid, each.name, value) for each, value in rank(one, classes, n)] for one in found]
         return rankings[0] if these.one else rankings
 
     def features(
@@ -158,11 +158,11 @@ class Network:
         (96, 1, 2)
         """
         last, these = self._topology.feature_layer, given(pictures, scale)
-        rows = every(self._answers(these, (last,), *self._to_maps(last, size)))
+        rows = every(self._maps(these, (last,), size))
+        if these.one:
+            return row(rows[0][last])
         maps = together([maps[last] for maps in rows])
-        if not isinstance(maps, list) and maps.shape[2:] == (1, 1):
-            maps = maps[:, :, 0, 0]
-        return maps[0] if these.one else maps
+        return maps[:, :, 0, 0] if not isinstance(maps, list) and maps.shape[2:] == (1, 1) else maps
 
     def layers(
         self,
@@ -198,9 +198,10 @@ class Network:
         if not numbers:
             raise UsageError("no layers are asked for")
         these, wanted = given(pictures, scale), tuple(dict.fromkeys(numbers.values()))
-        rows = every(self._answers(these, wanted, *self._to_maps(max(wanted), size)))
-        maps = {layer: together([maps[number] for maps in rows]) for layer, number in numbers.items()}
-        return {layer: values[0] for layer, values in maps.items()} if these.one else maps
+        rows = every(self._maps(these, wanted, size))
+        if these.one:
+            return {layer: first(rows[0][number]) for layer, number in numbers.items()}
+        return {layer: together([maps[number] for maps in rows]) for layer, number in numbers.items()}
 
     def iter_features(
         self,
@@ -232,64 +233,26 @@ class Network:
         """
         arguments.check_word("errors", errors, ("raise", "return"))
         last = self._topology.feature_layer
-        found = self._answers(given(pictures, scale), (last,), *self._to_maps(last, size))
+        found = self._maps(given(pictures, scale), (last,), size)
 
         # No generator itself, so that arguments are checked here and not before the first row.
         answered = raised(found) if errors == "raise" else found
         return (maps if isinstance(maps, ImageError) else row(maps[last]) for maps in answered)
 
-    def layer_number(self, layer: Layer) -> int:
-        """Give the number of a layer."""
-        return arguments.layer_number(self._topology, layer)
+    def _to_one_answer(self, size: Size) -> Work[Maps]:
+        side = arguments.side_of(self._topology, "input" if size is None else size)
+        if side is not None:
+            check_one_answer(self._topology, side, "size")
+        prepare = partial(to_one_answer, topology=self._topology, side=side)
+        return maps_of(self.engine, (self._topology.last_layer,), prepare, side)
 
-    def _to_maps(self, last: int, size: Size) -> tuple[Callable[[Array], Array], int | None]:
-        """Give what brings a picture to a size that gives a map, and the side that it scales to."""
-        side = arguments.side_of(self._topology, size)
+    def _maps(self, these: Given, layers: tuple[int, ...], size: Size) -> Iterator[Maps | ImageError]:
+        """Compute layers of pictures as they are, or of a size that gives maps."""
+        last, side = max(layers), arguments.side_of(self._topology, size)
         if side is not None:
             check_map(self._topology, side, last, "size")
-        return partial(to_a_map, least_side=self._least_side(last), side=side, cut=size is not None), side
+        prepare = partial(to_a_map, least_side=self._least_side(last), side=side, cut=size is not None)
+        return self._answers(these, maps_of(self.engine, layers, prepare, side))
 
-    def _answers(
-        self, these: Given, layers: tuple[int, ...], prepare: Callable[[Array], Array], side: int | None
-    ) -> Iterator[Maps | ImageError]:
-        return answers(self.engine, items(these, side), prepare, layers, one=these.one, decoders=self._decoders)
-
-    @property
-    def input_size(self) -> int:
-        """The side of the smallest picture."""
-        return self._topology.input_size
-
-    @property
-    def classes(self) -> tuple[Class, ...]:
-        """The classes in the order of the scores: `index`, `wnid` and `name` of each."""
-        return read_classes(self._topology)
-
-    @property
-    def engine(self) -> Engine:
-        """What computes: batches to arrays with the channels last.  It may change in any version."""
-        if self._engine is None:
-            raise UsageError(f"the network {self.name} is closed")
-        return self._engine
-
-    def close(self) -> None:
-        """Let the weights and all memory go; the network can't be used any more."""
-        if self._engine:
-            self._engine.ledger.close()
-        self._engine = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        where = "closed" if self._engine is None else str(self._engine.backend)
-        return f"<Network {self.name}: {where}>"
-
-    def __deepcopy__(self, _: object) -> Self:
-        """Give this network itself: it can't be changed, and a second one would take its memory again."""
-        return self
-
-    def __reduce__(self) -> tuple[Callable[[], "Network"], tuple[()]]:
-        return self._open, ()
+    def _answers(self, these: Given, work: Work[Result]) -> Iterator[Result | ImageError]:
+        return answers(work, items(these, work.side), one=these.one, decoders=self._decoders)

@@ -1,6 +1,7 @@
 """A batch in parts: what needs more memory than there is, is computed in halves."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -71,10 +72,10 @@ def begin_layers(network: Network, layers: tuple[int, ...], pictures: Sequence[A
     """
     height, width = pictures[0].shape[:2]
     network.check_memory(len(pictures), height, width, *layers)
-    wait = network.begin_layers(np.stack(pictures), layers)
+    batch = np.stack(pictures) if len(pictures) > 1 else np.ascontiguousarray(pictures[0])[None]
+    return partial(_each, network.begin_layers(batch, layers), len(pictures))
 
-    def results() -> Iterator[Maps]:
-        maps = wait()
-        return ({number: values[index] for number, values in maps.items()} for index in range(len(pictures)))
 
-    return results
+def _each(wait: Callable[[], Maps], pictures: int) -> Iterable[Maps]:
+    maps = wait()
+    return ({number: values[index] for number, values in maps.items()} for index in range(pictures))

@@ -8,18 +8,18 @@ Other kinds are cut out of a stream (`stream`, `boundaries`) or an archive (`tar
 time (`pool`); `batches` gathers what has arrived, each an `item` in the order of reading.
 """
 
-from overfeat_tools.pictures.batches import Batches, Prepare, fitted, prepared, tasks
+from overfeat_tools.pictures.batches import Batches, Prepare, fitted, prepared, shapes_of, tasks
 from overfeat_tools.pictures.decoders import colour, read_image
 from overfeat_tools.pictures.fitting import centre_square, fit, part, scaled_size
 from overfeat_tools.pictures.item import Item, Undecoded, core_seconds, seconds_of_threads
 from overfeat_tools.pictures.picture import Wanted
 from overfeat_tools.pictures.pnm_header import MAX_PIXELS
-from overfeat_tools.pictures.pool import Task
+from overfeat_tools.pictures.pool import Task, pixels_of
 from overfeat_tools.pictures.reading import read_items, read_undecoded
 from overfeat_tools.pictures.sources import find_sources
 
 __all__ = [
     "MAX_PIXELS", "Batches", "Item", "Prepare", "Task", "Undecoded", "Wanted", "centre_square", "colour",
-    "core_seconds", "find_sources", "fit", "fitted", "part", "prepared", "read_image", "read_items", "read_undecoded",
-    "scaled_size", "seconds_of_threads", "tasks",
+    "core_seconds", "find_sources", "fit", "fitted", "part", "pixels_of", "prepared", "read_image", "read_items",
+    "read_undecoded", "scaled_size", "seconds_of_threads", "shapes_of", "tasks",
 ]  # fmt: skip

@@ -79,13 +79,14 @@ class Batches:
     def _belongs(self, batch: list[Item], item: Item) -> bool:
         return (
             batch[0].pixels is not None
-            and _kind(item) == _kind(batch[0])
+            and shapes_of(item) == shapes_of(batch[0])
             and len(batch) < self._most_pictures
             and (len(batch) + 1) * pixels_of(item) <= self._most_pixels
         )
 
 
-def _kind(item: Item) -> object:
+def shapes_of(item: Item) -> object:
+    """Give what pictures have in common that may be computed together: the dtype and the shapes of all views."""
     if item.pixels is None:
         return None
     return (item.pixels.dtype, item.pixels.shape, *(view.shape for view in item.views))
@@ -130,4 +131,6 @@ def prepared(items: Iterator[Item], prepare: Prepare, seconds: dict[str, float])
 
 
 def _with(item: Item, made: Array | tuple[Array, ...]) -> Item:
-    return replace(item, pixels=made[0], views=made) if isinstance(made, tuple) else replace(item, pixels=made)
+    if isinstance(made, tuple):
+        return replace(item, pixels=made[0], views=made)
+    return item if made is item.pixels else replace(item, pixels=made)
