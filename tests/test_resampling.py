@@ -49,12 +49,12 @@ def test_without_a_look_beyond_the_picture(kernels: Resampler) -> None:
     expected = fit(part.copy(), 64)
     whole[:10], whole[80:], whole[:, :20], whole[:, 100:] = 255, 0, 255, 0
     np.testing.assert_array_equal(fit(part, 64), expected)
-    assert kernels(part, 64, (0.0, 0.0, 70.0, 70.0)) is not None
+    assert kernels(part, (64, 64), (0.0, 0.0, 70.0, 70.0)) is not None
 
 
 def test_rows_shorter_than_vectors_are_left_to_pillow(kernels: Resampler) -> None:
     tiny = np.zeros((3, 3, 3), np.uint8)
-    assert kernels(tiny, 2, (0.0, 0.0, 3.0, 3.0)) is None
+    assert kernels(tiny, (2, 2), (0.0, 0.0, 3.0, 3.0)) is None
     assert fit(tiny, 2).shape == (2, 2, 3)
 
 
@@ -73,7 +73,7 @@ def test_they_are_loaded_once_that_pays(compiler: Compiler) -> None:
             pass
         counts.append(len(asked))
     assert counts == [0, 0, 1, 1]
-    assert made(np.zeros((300, 300, 3), np.uint8), 231, (0.0, 0.0, 300.0, 300.0)) is not None
+    assert made(np.zeros((300, 300, 3), np.uint8), (231, 231), (0.0, 0.0, 300.0, 300.0)) is not None
 
 
 def test_a_compiler_that_is_broken(monkeypatch: pytest.MonkeyPatch, compiler: Compiler) -> None:
