@@ -97,7 +97,8 @@ def test_recursive() -> None:
     result = run("classify", "--net", "tiny", "-n", "1", "--format", "tsv", "--recursive", SAMPLES)
     result.one_line(0, f"passed over what is no picture: {SAMPLES}/demo.sh, and 1 more")
     names = [line.split(b"\t")[1].decode() for line in result.out.splitlines()]
-    expected = [path for path in sorted(SAMPLES.iterdir()) for _ in range({".sh": 0, ".py": 0, ".ppm": 4}.get(path.suffix, 1))]
+    pictures = {".sh": 0, ".py": 0, ".ppm": 4}
+    expected = [path for path in sorted(SAMPLES.iterdir()) for _ in range(pictures.get(path.suffix, 1))]
     assert names == list(map(str, expected))
 
 

@@ -53,12 +53,12 @@ def _begin_maps(
     return begin_in_parts(partial(begin_layers, network, layers), pictures)
 
 
-def looks_of(views: Views) -> Work[Looks]:
+def looks_of(views: Views[Looks]) -> Work[Looks]:
     """Look at several views."""
     return Work(views.network, views.prepare, views.side, partial(_begin_looks, views), views.usual_batch, views.pixels)
 
 
-def _begin_looks(views: Views, batch: Sequence[Item]) -> Callable[[], Iterable[Looks | ImageError]]:
+def _begin_looks(views: Views[Looks], batch: Sequence[Item]) -> Callable[[], Iterable[Looks | ImageError]]:
     return begin_in_parts(views.begin, [item.views for item in batch])
 
 

@@ -14,7 +14,7 @@ from overfeat_tools.networks.classes import Class, read_classes
 from overfeat_tools.networks.network import Network as Engine
 from overfeat_tools.networks.opening import open_network
 from overfeat_tools.networks.topology import TOPOLOGIES
-from overfeat_tools.networks.views import Views, open_views
+from overfeat_tools.networks.views import Looks, Views, open_views
 
 
 class Opened:
@@ -38,7 +38,7 @@ class Opened:
         )
         self._topology, self._least_side = TOPOLOGIES[name], cache(TOPOLOGIES[name].least_side)
         self._engine: Engine | None = open_network(name, folder, device, threads, method, reproducible=reproducible)
-        self._views: dict[tuple[str, tuple[int, ...], bool], Views | None] = {}
+        self._views: dict[tuple[str, tuple[int, ...], bool], Views[Looks] | None] = {}
 
     def layer_number(self, layer: Layer) -> int:
         """Give the number of a layer."""
@@ -61,7 +61,7 @@ class Opened:
             raise UsageError(f"the network {self.name} is closed")
         return self._engine
 
-    def _opened_views(self, kind: str, scales: tuple[int, ...], *, fine: bool) -> Views | None:
+    def _opened_views(self, kind: str, scales: tuple[int, ...], *, fine: bool) -> Views[Looks] | None:
         """Give the views of a kind; they are kept, as they know what sizes need."""
         engine, key = self.engine, (kind, scales, fine)
         if key not in self._views:
