@@ -4,18 +4,17 @@ Pictures of one size are computed together; results come in the order of the pic
 their size is bounded, by their pixels: maps grow with them.
 """
 
-import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
-
-import numpy as np
 
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.batch.rows import NO_MEMORY, Row
 from overfeat_tools.errors import MemoryShortageError
 from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.parts import begin_in_parts, begin_layers
 
 _BATCHES_AHEAD = 8
 
@@ -29,13 +28,10 @@ class Result:
 
 
 class Compute(Protocol):
-    """Runs a batch (N, H, W, 3) on a network; gives what waits for the results, of which each picture has one."""
+    """Begins to compute pictures (H, W, 3) of one size on a network; gives what waits for the result of each."""
 
-    def __call__(self, network: Network, pictures: Array) -> Callable[[], list[Result]]:
+    def __call__(self, network: Network, pictures: Sequence[Array]) -> Callable[[], Iterable[Result]]:
         """Begin a batch."""
-
-    def numbers(self, network: Network) -> list[int]:
-        """Give the numbers of the layers that it takes."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +41,12 @@ class Layers:
     number: int
     classes: bool = False
 
-    def __call__(self, network: Network, pictures: Array) -> Callable[[], list[Result]]:
+    def __call__(self, network: Network, pictures: Sequence[Array]) -> Callable[[], Iterable[Result]]:
         """Begin a batch."""
-        begun = network.begin_layers(pictures, self.numbers(network))
-
-        def wait() -> list[Result]:
-            maps = begun()
-            if not self.classes:
-                return list(map(Result, maps[self.number]))
-            probabilities = maps[network.topology.last_layer][:, 0, 0]
-            return list(map(Result, maps[self.number], probabilities))
-
-        return wait
-
-    def numbers(self, network: Network) -> list[int]:
-        """Give the numbers of the layers, each once."""
-        return list(dict.fromkeys([self.number, network.topology.last_layer] if self.classes else [self.number]))
+        last = network.topology.last_layer
+        numbers = (self.number, last) if self.classes else (self.number,)
+        wait = begin_layers(network, tuple(dict.fromkeys(numbers)), pictures)
+        return lambda: [Result(maps[self.number], maps[last][0, 0] if self.classes else None) for maps in wait()]
 
 
 @dataclass(eq=False)
@@ -100,7 +86,7 @@ class Computation:
         self._slots: deque[_Slot] = deque()
         self._pixels = 0  # of all slots
         self._waiting: dict[object, list[_Slot]] = {}
-        self._begun: deque[tuple[list[_Slot], Callable[[], list[Result]]]] = deque()
+        self._begun: deque[tuple[list[_Slot], Callable[[], Iterable[Result | MemoryShortageError]]]] = deque()
 
     def keep(self, row: Row) -> None:
         """Take a row whose result is there."""
@@ -138,37 +124,20 @@ class Computation:
 
     def _begin(self, kind: object) -> None:
         group = self._waiting.pop(kind)
-        self._begun += self._parts(group)
+        pictures = [slot.pixels for slot in group if slot.pixels is not None]
+        self._begun.append((group, begin_in_parts(partial(self._compute, self._network), pictures)))
         self._end(self._network.backend.ahead)
-
-    def _parts(self, group: list[_Slot]) -> list[tuple[list[_Slot], Callable[[], list[Result]]]]:
-        """Begin to compute a group, or, where there is no memory for it, each half of it."""
-        try:
-            return [(group, self._run(group))]
-        except MemoryShortageError as error:
-            if len(group) == 1:
-                group[0].row = replace(group[0].row, status=NO_MEMORY, error=str(error))
-                group[0].pixels, group[0].ready = None, True
-                return []
-        self._end(0)
-        middle = len(group) // 2
-        return [part for half in (group[:middle], group[middle:]) for part in self._parts(half)]
-
-    def _run(self, group: list[_Slot]) -> Callable[[], list[Result]]:
-        stack = [slot.pixels for slot in group if slot.pixels is not None]
-        height, width = stack[0].shape[:2]
-        self._network.check_memory(len(stack), height, width, *self._compute.numbers(self._network))
-        with contextlib.suppress(MemoryError):
-            return self._compute(self._network, np.stack(stack))
-        # Not raised from the other one, which holds what the run had taken.
-        raise MemoryShortageError(f"{width}x{height}: not enough memory")
 
     def _end(self, ahead: int) -> None:
         """Wait for batches that were begun, all but so many, and hand their results on."""
         while len(self._begun) > ahead:
             group, wait = self._begun.popleft()
             for slot, result in zip(group, wait(), strict=True):
-                slot.result, slot.pixels, slot.ready = result, None, True
+                if isinstance(result, MemoryShortageError):
+                    slot.row = replace(slot.row, status=NO_MEMORY, error=str(result))
+                else:
+                    slot.result = result
+                slot.pixels, slot.ready = None, True
         self._hand_on()
 
     def _hand_on(self) -> None:

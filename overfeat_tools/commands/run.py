@@ -8,15 +8,13 @@ from functools import partial
 from time import perf_counter, process_time
 from typing import Any
 
-import numpy as np
-
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.backend.machine import processors, threads_with_room
 from overfeat_tools.errors import ImageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.parts import Begin, Given, begin_in_parts
+from overfeat_tools.networks.parts import Begin, Given, begin_in_parts, begin_layers
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import (
@@ -148,10 +146,9 @@ class Run:
         with core_seconds(self.seconds, "compute"):
             return wait()
 
-    def _begin_maps(self, pictures: Sequence[Array]) -> Callable[[], FloatArray]:
-        height, width = pictures[0].shape[:2]
-        self.network.check_memory(len(pictures), height, width, self.last)
-        return self.network.begin(np.stack(pictures), self.last)
+    def _begin_maps(self, pictures: Sequence[Array]) -> Callable[[], Iterable[FloatArray]]:
+        wait = begin_layers(self.network, (self.last,), pictures)
+        return lambda: [maps[self.last] for maps in wait()]
 
     def _pass_on(self, item: Item, result: Result | ImageError) -> None:
         self.files_begun += item.file != self.file
