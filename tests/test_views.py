@@ -11,9 +11,10 @@ import pytest
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.dense import Dense
+from overfeat_tools.networks.layers import softmax
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TINY
-from overfeat_tools.networks.views import DenseViews, Ten, Views, softmax
+from overfeat_tools.networks.views import DenseViews, Ten, Views
 from overfeat_tools.pictures import fit
 from training.scenes import scene
 
@@ -57,7 +58,7 @@ def test_dense_is_the_mean_of_maxima(network: Network) -> None:
     pixels = scene("star", 0)
     expected = []
     for one in Dense(network).maps(pixels):
-        probabilities = softmax(one.scores).max(axis=(0, 1))
+        probabilities = softmax(one.scores, np, axis=2).max(axis=(0, 1))
         if one.mirrored:
             probabilities[[RISING, FALLING]] = probabilities[[FALLING, RISING]]
         expected.append(probabilities)

@@ -101,13 +101,13 @@ def locate(options: Options) -> int:
 
     from overfeat_tools.commands import run
     from overfeat_tools.commands.box_printers import printer_of
-    from overfeat_tools.networks.classes import class_named, read_classes
+    from overfeat_tools.networks.classes import by_label, class_labelled, read_classes
     from overfeat_tools.networks.localize import Localizer
     from overfeat_tools.networks.topology import TOPOLOGIES
 
     topology = TOPOLOGIES[options.name]
     classes = read_classes(topology)
-    wanted = None if options.wanted is None else class_named(options.wanted, classes, "--class")
+    wanted = None if options.wanted is None else class_labelled(options.wanted, by_label(classes), "--class")
     printer = printer_of(options, classes, wanted)
     localizer = Localizer(run.open_network(options))
     printer.begin()

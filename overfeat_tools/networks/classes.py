@@ -1,6 +1,7 @@
 """The classes that a network tells apart."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -21,6 +22,10 @@ class Class:
     name: str
 
 
+Labelled = Mapping[str, Sequence[Class]]
+"""Classes by what they may be called; `crane` stands for two."""
+
+
 @cache
 def read_classes(topology: Topology) -> tuple[Class, ...]:
     """Read the classes of a network, from a list that came with the package, in the order of the network's output."""
@@ -33,18 +38,28 @@ def read_classes(topology: Topology) -> tuple[Class, ...]:
     return tuple(Class(index, wnid, name) for index, (_, wnid, name) in enumerate(ordered))
 
 
-def class_named(text: str, classes: Sequence[Class], option: str) -> Class:
-    """Give the class with a WordNet id, or with a name exactly as it is printed.
+def by_label(classes: Sequence[Class]) -> Labelled:
+    """Give the classes by what they may be called: names as they are printed, and WordNet ids."""
+    known = defaultdict(list)
+    for each in classes:
+        known[each.name].append(each)
+        if each.wnid != "-":
+            known[each.wnid].append(each)
+    return known
+
+
+def class_labelled(label: str, known: Labelled, place: str) -> Class:
+    """Give the class that a label stands for.
 
     Raises
     ------
     UsageError
-        There is none, or there are several: the value of `option` is wrong.
+        There is none, or there are several; `place` is where the label stands.
     """
-    found = [each for each in classes if text in (each.wnid, each.name)]
+    found = known.get(label, ())
     if not found:
-        raise UsageError(f'{option}: "{text}" is no class; a WordNet id or a name as it is printed expected')
+        raise UsageError(f'{place}: "{label}" is no class; a WordNet id or a name as it is printed expected')
     if len(found) > 1:
         ids = " and ".join(each.wnid for each in found)
-        raise UsageError(f'{option}: "{text}" stands for several classes; give one of the ids {ids}')
+        raise UsageError(f'{place}: "{label}" stands for several classes; give one of the ids {ids}')
     return found[0]

@@ -39,6 +39,12 @@ SIZES: dict[int, Size] = {
 SCALES = (1, 2, 4, 6)
 """The scales of the paper's best results with a single network of each kind."""
 
+USUAL_SIZE: Size = (3000, 4000)
+"""Of a picture that is large enough for all scales."""
+
+# Larger batches are hardly quicker where a picture is many maps.
+_BATCH = 8
+
 _ASPECT, _MOST_ASPECT = 4 / 3, 4.0
 
 
@@ -123,6 +129,10 @@ class Dense:
         sizes = [size_of_scale(self._topology, scale, height, width) for scale in self.scales]
         most = self._most_enlarged * min(height, width)
         return [size for size in sizes if size == sizes[0] or min(size) <= most]
+
+    def usual_batch(self) -> int:
+        """Give the pictures of a batch: half as many as long as their maps would take too much."""
+        return min(_BATCH, self.network.usual_batch(*self.sizes(*USUAL_SIZE)[-1]) // 2 or 1)
 
     def prepare(self, pixels: Array) -> tuple[Array, ...]:
         """Scale a picture (H, W, 3), which must have pixels, to each scale."""

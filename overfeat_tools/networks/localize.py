@@ -20,8 +20,9 @@ import numpy as np
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError
 from overfeat_tools.networks.dense import Dense, Size, nearest_length
+from overfeat_tools.networks.layers import softmax
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.views import Views, softmax
+from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import part
 
 Box = tuple[float, float, float, float]
@@ -48,7 +49,6 @@ _COMMON, _LEAST = 0.8, 0.1
 _MOST_OF_A_CLASS = 4
 
 _CELLS = 64
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class Localizer(Views[Windows]):
         self.side, self.pixels = 0, 1 << 20
 
     def usual_batch(self) -> int:
-        """Give the pictures of a batch: half as many as long as their maps would take too much."""
-        return min(_BATCH, self.network.usual_batch(*self._dense.sizes(3, 4)[-1]) // 2 or 1)
+        """Give the pictures of a batch; see `Dense.usual_batch`."""
+        return self._dense.usual_batch()
 
     def prepare(self, pixels: Array) -> tuple[Array, ...]:
         """Give the picture, and it with a margin at each scale."""
@@ -169,7 +169,7 @@ class Localizer(Views[Windows]):
                 edges = parts * whole - np.array([across, down] * 2)
                 scores = [each.scores.reshape(-1, each.scores.shape[2]) for each in maps]
                 scales = np.repeat(np.arange(len(maps)), [len(each) for each in scores])
-                looked.append(Windows(height, width, edges, softmax(np.concatenate(scores)), scales))
+                looked.append(Windows(height, width, edges, softmax(np.concatenate(scores), np, axis=1), scales))
             return looked
 
         return windows

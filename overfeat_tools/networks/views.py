@@ -20,16 +20,14 @@ import numpy as np
 
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError
-from overfeat_tools.networks.dense import SCALES, ClassMap, Dense
+from overfeat_tools.networks.dense import SCALES, USUAL_SIZE, ClassMap, Dense
+from overfeat_tools.networks.layers import softmax
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.pictures import part, scaled_size
 
 _SHORTER_SIDE = 256  # of a picture that is looked at ten times
 _CORNERS = ("top left", "top right", "bottom left", "bottom right", "centre")
-
-# Larger batches are hardly quicker where a picture is many maps.
-_BATCH = 8
 
 # What enlarges a picture more shows nothing more of it, but only parts.
 _MOST_ENLARGED = 1.5
@@ -169,13 +167,12 @@ class DenseViews(Views[Looks]):
     def __init__(self, network: Network, scales: Sequence[int] = SCALES, *, fine: bool = True) -> None:
         self.dense = Dense(network, scales, fine=fine, most_enlarged=_MOST_ENLARGED)
         self.network = self.dense.network
-        sizes = self.dense.sizes(3000, 4000)
-        self._largest = sizes[-1]
-        self.side, self.pixels = min(self._largest), sum(height * width for height, width in sizes)
+        sizes = self.dense.sizes(*USUAL_SIZE)
+        self.side, self.pixels = min(sizes[-1]), sum(height * width for height, width in sizes)
 
     def usual_batch(self) -> int:
-        """Give the pictures of a batch: half as many as long as their maps would take too much."""
-        return min(_BATCH, self.network.usual_batch(*self._largest) // 2 or 1)
+        """Give the pictures of a batch; see `Dense.usual_batch`."""
+        return self.dense.usual_batch()
 
     def prepare(self, pixels: Array) -> tuple[Array, ...]:
         """Scale a picture to each scale."""
@@ -195,7 +192,7 @@ class DenseViews(Views[Looks]):
     def _find(self, each: ClassMap) -> tuple[FloatArray, Array]:
         """Give the highest probability of each class on a map, and the window that has it."""
         rows, columns, classes = each.scores.shape
-        probabilities = softmax(each.scores.reshape(-1, classes))
+        probabilities = softmax(each.scores.reshape(-1, classes), np, axis=1)
         if each.mirrored:
             probabilities = probabilities[:, seen_in_mirror(self.network.topology, classes)]
         places = probabilities.argmax(axis=0)
@@ -210,13 +207,6 @@ def open_views(
     if kind == "dense":
         return DenseViews(network, scales, fine=fine)
     return Ten(network) if kind == "ten" else None
-
-
-def softmax(scores: FloatArray) -> FloatArray:
-    """Turn scores (..., classes) into probabilities."""
-    y: FloatArray = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
-    return y
 
 
 def seen_in_mirror(topology: Topology, classes: int) -> Array:

@@ -1,15 +1,14 @@
 """How often a network is right: pictures' labels, the rank of the right class, and the count of both."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import UsageError
-from overfeat_tools.networks.classes import Class
+from overfeat_tools.networks.classes import Class, Labelled, by_label, class_labelled
 from overfeat_tools.results.records import json_line, unescaped
 
 TSV_HEADING = b"top\tright\tjudged\terror_percent\tunlabelled\tfailed\n"
@@ -36,29 +35,20 @@ class Labels:
     def __init__(self, lines: Iterable[bytes], classes: Sequence[Class], source: str) -> None:
         self.source = source
         self._classes: dict[bytes, Class] = {}
-        known = defaultdict(list)
-        for each in classes:
-            known[each.name].append(each)
-            if each.wnid != "-":
-                known[each.wnid].append(each)
+        known = by_label(classes)
         for number, line in enumerate(lines, 1):
             content = line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").rstrip(b"\r\n")
             if content:
                 self._add(content, known, f"{source}: line {number}")
 
-    def _add(self, line: bytes, known: Mapping[str, Sequence[Class]], place: str) -> None:
+    def _add(self, line: bytes, known: Labelled, place: str) -> None:
         name, tab, label_bytes = line.rpartition(b"\t")
         if not (name and tab):
             raise UsageError(f"{place}: the name of a file, a tab, and a WordNet id or the name of a class expected")
         label = label_bytes.decode("utf-8", "surrogateescape").strip()
-        found = known.get(label, ())
-        if not found:
-            raise UsageError(f'{place}: "{label}" is no class; a WordNet id or a name as it is printed expected')
-        if len(found) > 1:
-            ids = " and ".join(each.wnid for each in found)
-            raise UsageError(f'{place}: "{label}" stands for several classes; give one of the ids {ids}')
+        found = class_labelled(label, known, place)
         name = unescaped(name)
-        if self._classes.setdefault(name, found[0]) is not found[0]:
+        if self._classes.setdefault(name, found) is not found:
             other = self._classes[name].name
             raise UsageError(f'{place}: {os.fsdecode(name)} is labelled "{label}" here and "{other}" before')
 
