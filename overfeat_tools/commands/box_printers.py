@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from overfeat_tools import cli
-from overfeat_tools.errors import ImageError
+from overfeat_tools.commands.record_printer import OnPage, RecordPrinter
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.networks.localize import Found, Windows
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import boxes
-from overfeat_tools.results.records import failure_record
 
 if TYPE_CHECKING:
     from overfeat_tools.commands.locate import Options
@@ -19,8 +18,11 @@ if TYPE_CHECKING:
 _THUMBNAIL_SIDE = 320
 
 
-class BoxPrinter:
+class BoxPrinter(RecordPrinter):
     """Prints the boxes of each picture as text, tsv or JSON."""
+
+    heading = boxes.TSV_HEADING
+    options: "Options"
 
     def __init__(self, options: "Options", classes: Sequence[Class], wanted: Class | None) -> None:
         self.options, self.classes, self.wanted = options, classes, wanted
@@ -34,11 +36,6 @@ class BoxPrinter:
             if not each.probability < self.options.threshold
         ]
 
-    def begin(self) -> None:
-        """Print what comes before all pictures."""
-        if self.options.header:
-            cli.write(boxes.TSV_HEADING)
-
     def answer(self, item: Item, windows: Windows) -> None:
         """Print a picture's boxes."""
         found = self.located(windows)
@@ -50,15 +47,6 @@ class BoxPrinter:
             case "json":
                 size = {"width": windows.width, "height": windows.height}
                 cli.write(boxes.boxes_json(found, item.number, item.file, **size, **item.told))
-
-    def fail(self, item: Item, error: ImageError) -> None:
-        """Print what stands for a picture without boxes."""
-        told = item.told | {"error": str(error)}
-        if record := failure_record(self.options.form, item.number, item.file, boxes.TSV_HEADING, **told):
-            cli.write(record)
-
-    def end(self) -> None:
-        """Print what comes after all pictures."""
 
 
 class Drawer(BoxPrinter):
@@ -84,17 +72,15 @@ class Mapper(BoxPrinter):
         cli.write(boxes.pnm(as_picture(windows.support_map(index), windows.height, windows.width)))
 
 
-class PageMaker(BoxPrinter):
+class PageMaker(OnPage, BoxPrinter):
     """Prints one page of all pictures with their boxes."""
 
-    answered = failed = 0
+    program = "of-locate"
+    options: "Options"
 
-    def begin(self) -> None:
-        """Print the page up to the first picture."""
-        from overfeat_tools.results.page import page_head
-
-        note = "Each picture with its boxes, the most probable first. Boxes are in pixels of the upright picture."
-        cli.write(page_head(f"of-locate: {self.options.name}", note))
+    def note(self) -> str:
+        """Give what the page says above the pictures."""
+        return "Each picture with its boxes, the most probable first. Boxes are in pixels of the upright picture."
 
     def answer(self, item: Item, windows: Windows) -> None:
         """Print a picture and its boxes."""
@@ -104,19 +90,6 @@ class PageMaker(BoxPrinter):
         rows = [Row(box.what, box.probability, box.edges) for box in self.located(windows)]
         if item.pixels is not None:
             cli.write(page_entry(item.place, item.pixels, rows, item.warning, _THUMBNAIL_SIDE))
-
-    def fail(self, item: Item, error: ImageError) -> None:
-        """Print why there is nothing to see."""
-        from overfeat_tools.results.page import page_failure
-
-        self.failed += 1
-        cli.write(page_failure(item.place, str(error)))
-
-    def end(self) -> None:
-        """Print what comes after all pictures."""
-        from overfeat_tools.results.page import page_end
-
-        cli.write(page_end(self.answered, self.failed))
 
 
 def printer_of(options: "Options", classes: Sequence[Class], wanted: Class | None) -> BoxPrinter:

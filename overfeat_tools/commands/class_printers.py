@@ -5,27 +5,25 @@ from typing import TYPE_CHECKING
 
 from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
+from overfeat_tools.commands.record_printer import RecordPrinter
 from overfeat_tools.errors import ImageError, UsageError, reason
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.networks.views import Looks
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import accuracy, ranking
-from overfeat_tools.results.records import failure_record
 
 if TYPE_CHECKING:
     from overfeat_tools.commands.classify import Options
 
 
-class Printer:
+class Printer(RecordPrinter):
     """Prints the classes of each picture."""
+
+    heading = ranking.TSV_HEADING
+    options: "Options"
 
     def __init__(self, options: "Options", classes: Sequence[Class]) -> None:
         self.options, self.classes = options, classes
-
-    def begin(self) -> None:
-        """Print what comes before all pictures."""
-        if self.options.header:
-            cli.write(ranking.TSV_HEADING)
 
     def answer(self, item: Item, result: FloatArray | Looks, **told: object) -> None:
         """Print a picture's classes."""
@@ -38,15 +36,6 @@ class Printer:
             case "json":
                 found = result.best if isinstance(result, Looks) else None
                 cli.write(ranking.ranking_json(best, item.number, item.file, found, **told, **item.told))
-
-    def fail(self, item: Item, error: ImageError) -> None:
-        """Print what stands for a picture without classes."""
-        told = item.told | {"error": str(error)}
-        if record := failure_record(self.options.form, item.number, item.file, ranking.TSV_HEADING, **told):
-            cli.write(record)
-
-    def end(self) -> None:
-        """Print what comes after all pictures."""
 
 
 class Judge(Printer):
