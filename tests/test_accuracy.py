@@ -75,7 +75,7 @@ def test_bad_labels(lines: list[bytes], words: list[str]) -> None:
 def test_classes_without_ids_have_names_only() -> None:
     tiny = read_classes(TINY)
     assert labels(b"a\tstar", classes=tiny).of("a") == tiny[11]
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="is no class"):
         labels(b"a\t-", classes=tiny)
 
 

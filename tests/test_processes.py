@@ -106,6 +106,7 @@ def test_usage_errors(command: str, arguments: list[str]) -> None:
     ("arguments", "line"),
     [
         (["--threads", "1025"], "--threads 1025: a whole number from 1 to 1024 expected"),
+        (["--batch", "4097"], "--batch 4097: a whole number from 1 to 4096 expected"),
         (["-n", "1_0"], "-n 1_0: a whole number from 1 on expected"),
         (["--threshold", "inf"], "--threshold inf: a number from 0 to 1 expected"),
         (["--device", "abacus"], "--device abacus: auto, cpu or cuda expected"),
@@ -113,6 +114,11 @@ def test_usage_errors(command: str, arguments: list[str]) -> None:
 )
 def test_what_an_option_expects(arguments: list[str], line: str) -> None:
     assert classify(*arguments).err == f"of-classify: {line}\n"
+
+
+def test_the_bounds_of_an_option_belong_to_it() -> None:
+    assert run("layer", "--list", "--threads", "1024", "--batch", "4096").status == 0
+    assert run("layer", "--list", "--threads", "1", "--batch", "1").status == 0
 
 
 @pytest.mark.parametrize("memory", ["-1", "9" * 5000])

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,6 +128,23 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
     assert [number for number, _ in loop.answers] == list(range(1, 81))
     assert under_way == 0
     assert most == 2
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_source_that_fails(ahead: int, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun before it is answered."""
+    real = run.read_undecoded
+
+    def read(*arguments: object) -> Iterator[object]:
+        yield from real(*arguments)  # type: ignore[arg-type]
+        raise KeyError("of the source")
+
+    monkeypatch.setattr(run, "read_undecoded", read)
+    loop = Loop(batch=64)
+    loop.run.network.backend.ahead = ahead
+    with pytest.raises(KeyError, match="of the source"):
+        loop.run.over(many)
+    assert [number for number, _ in loop.answers] == list(range(1, 41))
 
 
 def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def stripes(height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.where(((rows + columns) // 24 % 2 == 0)[..., None], (230, 220, 200), (20, 30, 80)).astype(np.uint8)
 
 
+def test_a_file_is_not_decoded_smaller_than_its_largest_view(views: Views) -> None:
+    """What may be decoded to a shorter side holds for large pictures."""
+    made = views.prepare(np.zeros((1200, 1600, 3), np.uint8))
+    assert max(min(view.shape[:2]) for view in made) <= views.side
+    assert views.pixels == sum(view.shape[0] * view.shape[1] for view in made)
+
+
 def test_ten_is_the_mean_of_its_crops(network: Network) -> None:
     """A picture that need not be scaled: each crop by itself."""
     pixels = np.random.default_rng(1).integers(0, 256, (256, 300, 3), np.uint8)
