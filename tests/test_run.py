@@ -133,14 +133,19 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_source_that_fails(ahead: int, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was begun before it is answered."""
-    real = run.read_undecoded
+    real, ended = run.read_undecoded, threading.Event()
 
     def read(*arguments: object) -> Iterator[object]:
         yield from real(*arguments)  # type: ignore[arg-type]
+        ended.set()
         raise KeyError("of the source")
 
+    def wait_for_the_failure(_: object) -> None:
+        ended.wait(5)
+        time.sleep(0.05)
+
     monkeypatch.setattr(run, "read_undecoded", read)
-    loop = Loop(batch=64)
+    loop = Loop(wait_for_the_failure, batch=64)
     loop.run.network.backend.ahead = ahead
     with pytest.raises(KeyError, match="of the source"):
         loop.run.over(many)
