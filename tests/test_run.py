@@ -131,8 +131,10 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_a_source_that_fails(ahead: int, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_fails(ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was begun before it is answered."""
+    path = tmp_path / "few.pgm"
+    path.write_bytes(b"".join(b"P5 2 2 255\n" + bytes([number]) * 4 for number in range(1, 9)))
     real, ended = run.read_undecoded, threading.Event()
 
     def read(*arguments: object) -> Iterator[object]:
@@ -148,8 +150,8 @@ def test_a_source_that_fails(ahead: int, many: list[str], monkeypatch: pytest.Mo
     loop = Loop(wait_for_the_failure, batch=64)
     loop.run.network.backend.ahead = ahead
     with pytest.raises(KeyError, match="of the source"):
-        loop.run.over(many)
-    assert [number for number, _ in loop.answers] == list(range(1, 41))
+        loop.run.over([str(path)])
+    assert [number for number, _ in loop.answers] == list(range(1, 9))
 
 
 def test_no_answer_waits_for_the_next_picture(tmp_path: Path) -> None:
