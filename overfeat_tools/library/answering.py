@@ -129,15 +129,10 @@ def _streamed(
     try:
         for batch in batches:
             window += batch
+            # Neither the end nor a failure of the source is ready: nothing is left in the window by then.
             if not batches.ready or _pictures_of(window, work.pixels) >= _WINDOW_BATCHES * most:
                 full, window = window, []
                 yield from _answered(work, full, most)
-        rest, window = window, []
-        yield from _answered(work, rest, most)
-    except Exception:  # of the source of the pictures: those before it are answered
-        rest, window = window, []
-        yield from _answered(work, rest, most)
-        raise
     finally:
         batches.stop()
 
