@@ -74,7 +74,7 @@ def _wait_for(wait: Callable[[], object]) -> None:
 def multiply_adds(network: Network, height: int, width: int) -> int:
     """Count those of one picture."""
     last = network.topology.last_layer
-    geometries = find_geometries(network.topology, network.convolutions, height, width, last)
+    geometries = find_geometries(network.topology, network.convolutions, height, width, (last,))
     return sum(copies * geometry.multiply_adds for _, copies, (geometry, _) in geometries)
 
 
