@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 from overfeat_tools.backend import Backend, Compiler, CpuBackend, open_backend
 from overfeat_tools.backend.code_cache import CodeCache
@@ -77,9 +78,12 @@ def device(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_blas_thread(backend: CpuBackend) -> Iterator[None]:
-    """Hold BLAS to one thread in each of ours, as `Network.run` does: else they fight for the processors."""
-    with backend.computing():
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread in each of ours, as `Network.run` does: else they fight for the processors.
+
+    Not by `computing()`: a thread of another library that forks would wait for its end.
+    """
+    with threadpool_limits(1, user_api="blas"):
         yield
 
 

@@ -127,9 +127,9 @@ class Watching:
         self._values.append(self._network.run(fitted[None])[0, 0, 0])
         best = rank(np.mean(self._values, axis=0), self._classes, self._options.count)
         age_seconds = perf_counter() - frame.arrived
+        self.answered += 1  # before it is seen: whoever stops the program then counts with it
         view.show(views.Answer(item, item.pixels, best, age_seconds, self._frames.dropped, self._a_second()))
         self._ages.append(perf_counter() - frame.arrived)
-        self.answered += 1
         if item.warning:
             self._tell(f"{item.place}: {item.warning}")
 
