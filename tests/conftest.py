@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
 from overfeat_tools.backend import Backend, Compiler, CpuBackend, open_backend
@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REFERENCE_DATA = Path(__file__).parent / "reference_data"
 
 # No deadline: a test that fails on a busy machine says nothing about the program.
-settings.register_profile("tests", deadline=None, max_examples=60)
+settings.register_profile("tests", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 

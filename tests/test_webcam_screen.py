@@ -147,7 +147,9 @@ class Terminal:
         self.before = termios.tcgetattr(follower)
         self._answer = answer
         # It is the terminal of a session of its own, which is told when it is closed.
-        first = "import fcntl, os, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0)"
+        patience = PATIENCE_SECONDS if answer else 0.1
+        first = f"""import fcntl, os, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+from overfeat_tools.webcam import screen; screen._PATIENCE_SECONDS = {patience}"""
         variables = environment(**{"TERM": "xterm", "COLORTERM": "truecolor", **changes})
         self.process = Forked(["webcam", "--net", "tiny", *arguments], variables, first=first, stdout=follower)
         self._follower = follower
