@@ -214,7 +214,7 @@ def test_tiles_into_spectra(basis: Basis, padding: int, compiler: Compiler) -> N
         check_forward(basis, compiler, cut, padding=padding)
 
 
-@pytest.mark.parametrize("basis", BASES[::3], ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED[::3], indirect=["compiler"])
 def test_some_tiles_and_channels_into_spectra(basis: Basis, compiler: Compiler) -> None:
     """A share of the tiles, or of the channels, of a round that did not begin with the first tile."""
     cut = hanging_over(basis.outputs)
@@ -286,7 +286,7 @@ def test_spectra_into_outputs(basis: Basis, compiler: Compiler) -> None:
             check_inverse(basis, compiler, cut, pool_size)
 
 
-@pytest.mark.parametrize("basis", BASES[::3], ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED[::3], indirect=["compiler"])
 def test_some_spectra_and_channels_into_outputs(basis: Basis, compiler: Compiler) -> None:
     """A share of the tiles, or of the channels, of a round that did not begin with the first tile."""
     cut = hanging_over(basis.outputs)
