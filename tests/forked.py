@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -113,8 +114,15 @@ def _server() -> socket.socket:
     return ours
 
 
+_ASKING = threading.Lock()
+
+
 def _ask(question: object, descriptors: Sequence[int] = (), timeout: float = 120.0) -> int:
-    server = _server()
+    with _ASKING:
+        return _answer(_server(), question, descriptors, timeout)
+
+
+def _answer(server: socket.socket, question: object, descriptors: Sequence[int], timeout: float) -> int:
     server.settimeout(timeout)
     socket.send_fds(server, [json.dumps(question).encode() + b"\n"], descriptors)
     try:
