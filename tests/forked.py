@@ -100,10 +100,11 @@ class Forked:
 def _server() -> socket.socket:
     """Start the process that forks; it ends with this one."""
     ours, theirs = socket.socketpair()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name == "PYTHONPATH"}
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.forked"], stdin=theirs, start_new_session=True,
-            cwd=Path(__file__).parent.parent, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            cwd=Path(__file__).parent.parent, env={**plain, "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def end() -> None:
