@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
 from overfeat_tools.backend import Backend, Compiler, CpuBackend, open_backend
@@ -28,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REFERENCE_DATA = Path(__file__).parent / "reference_data"
 
 # No deadline: a test that fails on a busy machine says nothing about the program.
-settings.register_profile("tests", deadline=None, max_examples=60)
+settings.register_profile("tests", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 
@@ -48,14 +49,21 @@ VECTORS = {"avx512": (16, 32), "avx2": (8, 16), "128 bits": (4, 32)}
 """Floats of a vector, and vector registers; wide vectors need a processor that has them."""
 
 
+@pytest.fixture(scope="session")
+def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for kernels, empty at first, that all processes of this run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+
+
 @pytest.fixture(scope="session", params=VECTORS)
-def compiler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Compiler:
-    """Give a compiler for each kind of vectors, with a cache of its own that is empty at first."""
+def compiler(request: pytest.FixtureRequest, kernels_folder: Path) -> Compiler:
+    """Give a compiler for each kind of vectors, with a cache of its own."""
     lanes, registers = VECTORS[request.param]
     best = open_compiler()
     if best is None or best.lanes < lanes:
         pytest.skip("this processor has no vectors so wide, or nothing is compiled for it")
-    return Compiler(lanes, registers, CodeCache(tmp_path_factory.mktemp("cache") / "kernels"))
+    return Compiler(lanes, registers, CodeCache(kernels_folder / request.param))
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,7 @@ class Server(http.server.ThreadingHTTPServer):
 def content(
     body: bytes, *, etag: str | None = '"one"', ranges: bool = True, cuts: list[int] | None = None,
     reset: bool = False, seconds: float = 0.0, headers: dict[str, str] | None = None,
-    once: threading.Event | None = None,
+    once: threading.Event | None = None, until: threading.Event | None = None,
 ) -> Route:  # fmt: skip
     """Serve bytes, properly or cut off.
 
@@ -179,6 +179,8 @@ def content(
         How long the whole takes.
     once : Event
         Set when the body begins.
+    until : Event
+        Half of it is sent, and the rest when this is set.
     """
 
     def route(handler: Handler) -> None:
@@ -198,6 +200,8 @@ def content(
         if once is not None:
             once.set()
         for at in range(start, end, _BLOCK):
+            if until and at >= len(body) // 2:
+                until.wait(120)
             handler.wfile.write(body[at : min(at + _BLOCK, end)])
             if seconds:
                 time.sleep(seconds * _BLOCK / len(body))

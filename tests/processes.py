@@ -1,8 +1,11 @@
 """Run the commands as real processes, and check what always holds of them.
 
 An error is one line on stderr, never a traceback, and the exit status tells what went wrong.
+
+Most processes are forked, see `forked.py`; a test of what a start shows uses `argv`, or `executed`.
 """
 
+import contextlib
 import os
 import select
 import shlex
@@ -14,6 +17,8 @@ from typing import Self
 
 import numpy as np
 from PIL import Image
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
@@ -57,15 +62,32 @@ class Result:
         return [line.rpartition(" ")[0] for line in self.out.decode().splitlines()]
 
 
+def started(
+    command: str, *arguments: str | Path | bytes, cwd: Path | None = None, executed: bool = False, first: str = "",
+    **changes: str | Path,
+) -> "subprocess.Popen[bytes] | Forked":  # fmt: skip
+    """Start a command with three pipes: forked, unless it is asked otherwise, or Python reads one of the variables."""
+    if executed or any(name.startswith(("LC_", "PYTHON")) for name in changes):
+        return subprocess.Popen(
+            argv(command, *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(**changes), cwd=cwd,
+        )  # fmt: skip
+    return Forked([command, *map(os.fsdecode, arguments)], environment(**changes), cwd=cwd, first=first)
+
+
 def run(
-    command: str, *arguments: str | Path | bytes, data: bytes = b"", cwd: Path | None = None, **changes: str | Path
-) -> Result:
+    command: str, *arguments: str | Path | bytes, data: bytes = b"", cwd: Path | None = None, executed: bool = False,
+    first: str = "", **changes: str | Path,
+) -> Result:  # fmt: skip
     """Run a command to its end."""
-    done = subprocess.run(
-        argv(command, *arguments), input=data, capture_output=True, env=environment(**changes), check=False, cwd=cwd,
-        timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
-    return Result(done.returncode, done.stdout, done.stderr)
+    process = started(command, *arguments, cwd=cwd, executed=executed, first=first, **changes)
+    try:
+        out, err = process.communicate(data, timeout=PATIENCE_SECONDS)
+    except BaseException:
+        process.kill()
+        raise
+    assert process.returncode is not None
+    return Result(process.returncode, out, err)
 
 
 def shell(line: str, **changes: str | Path) -> Result:
@@ -93,11 +115,8 @@ def sample_ppm(name: str) -> bytes:
 class Live:
     """A running command that is fed and read bit by bit."""
 
-    def __init__(self, command: str, *arguments: str, **changes: str) -> None:
-        self.process = subprocess.Popen(
-            argv(command, *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment(**changes),
-        )  # fmt: skip
+    def __init__(self, command: str, *arguments: str, executed: bool = False, **changes: str) -> None:
+        self.process = started(command, *arguments, executed=executed, **changes)
         assert self.process.stdin
         assert self.process.stdout
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
@@ -108,7 +127,10 @@ class Live:
     def __exit__(self, *_: object) -> None:
         """Leave nothing running, whatever happened."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(PATIENCE_SECONDS)
+        for stream in (self.stdin, self.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
 
     def send(self, data: bytes) -> None:
         """Write to its input."""
@@ -129,4 +151,5 @@ class Live:
     def finish(self) -> Result:
         """Close its input and wait for its end."""
         out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
+        assert self.process.returncode is not None
         return Result(self.process.returncode, out, err)

@@ -25,11 +25,11 @@ def convolve(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int
     kernels, _, kernel_height, kernel_width = weight.shape
     rows = range(0, x.shape[2] - kernel_height + 1, stride)
     columns = range(0, x.shape[3] - kernel_width + 1, stride)
-    y = np.empty((len(x), kernels, len(rows), len(columns)))
+    y, products = np.empty((len(x), kernels, len(rows), len(columns))), weight.astype(np.float64).reshape(kernels, -1).T
     for p, row in enumerate(rows):
         for q, column in enumerate(columns):
             patch = x[:, :, row : row + kernel_height, column : column + kernel_width]
-            y[:, :, p, q] = np.einsum("ncij,kcij->nk", patch, weight.astype(np.float64)) + bias
+            y[:, :, p, q] = patch.reshape(len(x), -1) @ products + bias
     return y
 
 

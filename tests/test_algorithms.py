@@ -380,9 +380,8 @@ def test_a_long_run_stays_right(device: Backend) -> None:
             assert error_of(convolution, x) < tolerance(method), (method, pictures, size)
 
 
-@pytest.mark.parametrize("compiling", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kernels", [7, 16])
+@pytest.mark.parametrize(("kernels", "compiling"), [(7, True), (16, True), (16, False)])
 def test_memory_is_bounded_on_large_maps(method: str, kernels: int, compiling: bool) -> None:  # noqa: FBT001
     """What is taken beside input and output does not grow with the maps (unfolded at once: 472 MB)."""
     import tracemalloc

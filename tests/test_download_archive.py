@@ -4,6 +4,7 @@ Whatever is in them: the right weights are installed or nothing is, nothing is w
 and little memory is used.
 """
 
+import functools
 import gzip
 import hashlib
 import io
@@ -46,6 +47,7 @@ def pax(size: int) -> bytes:
     return header("x", size, tarfile.XHDTYPE)
 
 
+@functools.cache
 def packed_zeros(size: int) -> bytes:
     pack = zlib.compressobj(9, zlib.DEFLATED, 31)
     out = b"".join(pack.compress(bytes(1 << 20)) for _ in range(size >> 20))
@@ -100,44 +102,44 @@ def doubled_zip() -> bytes:
     return out.getvalue()
 
 
-HARMFUL = {
-    "links to a file": special(tarfile.SYMTYPE, "/etc/passwd"),
-    "hard links": special(tarfile.LNKTYPE, "../../etc/passwd"),
-    "devices": special(tarfile.CHRTYPE),
-    "pipes": special(tarfile.FIFOTYPE),
-    "folders": special(tarfile.DIRTYPE),
-    "wrong size": tar_of({**RIGHT, f"data/{SECOND.name}": weights(SECOND.name)[:-4]}),
-    "wrong size by one byte more": tar_of({**RIGHT, f"data/{SECOND.name}": weights(SECOND.name) + b"\0"}),
-    "names exchanged": tar_of({FIRST.name: weights(SECOND.name), SECOND.name: weights(FIRST.name)}),
-    "huge size": header("net_weight_0", 1 << 40) + bytes(9000),
-    "negative size": header("net_weight_0").replace(b"00000000000\0", b"\xff" * 12, 1) + bytes(1024),
-    "cut short": tar_of(RIGHT)[:300_000],
-    "bomb before": packed_zeros(96 << 20),
-    "bomb of a member": gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(96 << 20),
-    "header of 8 GB": gzip.compress(pax(1 << 33)) + packed_zeros(96 << 20),
-    "long name of 8 GB": gzip.compress(header("x", 1 << 33, tarfile.GNUTYPE_LONGNAME)) + packed_zeros(96 << 20),
-    "header of 3 MB": pax(3 << 20) + b"9 a=b\n".ljust(3 << 20, b"x") + header("net_weight_0", FIRST.size),
-    "long name of 3 MB": header("x", 3 << 20, tarfile.GNUTYPE_LONGNAME) + b"x" * (3 << 20) + header("y"),
-    "headers for headers": (pax(10) + b"10 a=bcde\n".ljust(512, b"\0")) * 3000 + header("y"),
-    "sparse": sparse_chain(),
-    "newer sparse": new_sparse(),
-    "many members": b"".join(header(f"{number}") for number in range(4000)) + tar_of(RIGHT),
-    "nothing": tar_of({}),
-    "zip: wrong size": zip_with(set_fields(file_size=FIRST.size - 1)),
-    "zip: grows": zip_with(set_fields(file_size=FIRST.size, compress_size=1 << 31)),
-    "zip: encrypted": zip_with(set_fields(flag_bits=1)),
-    "zip: another method": zip_with(lambda _: None, zipfile.ZIP_LZMA),
-    "zip: wrong checksum": zip_with(set_fields(CRC=1)),
-    "zip: offset outside": zip_with(set_fields(header_offset=1 << 30)),
-    "zip: overlapping": zip_with(set_fields(header_offset=0)),
-    "zip: large table of contents": b"PK\3\4" + bytes(3 << 20)
+HARMFUL: dict[str, Callable[[], bytes]] = {
+    "links to a file": lambda: special(tarfile.SYMTYPE, "/etc/passwd"),
+    "hard links": lambda: special(tarfile.LNKTYPE, "../../etc/passwd"),
+    "devices": lambda: special(tarfile.CHRTYPE),
+    "pipes": lambda: special(tarfile.FIFOTYPE),
+    "folders": lambda: special(tarfile.DIRTYPE),
+    "wrong size": lambda: tar_of({**RIGHT, f"data/{SECOND.name}": weights(SECOND.name)[:-4]}),
+    "wrong size by one byte more": lambda: tar_of({**RIGHT, f"data/{SECOND.name}": weights(SECOND.name) + b"\0"}),
+    "names exchanged": lambda: tar_of({FIRST.name: weights(SECOND.name), SECOND.name: weights(FIRST.name)}),
+    "huge size": lambda: header("net_weight_0", 1 << 40) + bytes(9000),
+    "negative size": lambda: header("net_weight_0").replace(b"00000000000\0", b"\xff" * 12, 1) + bytes(1024),
+    "cut short": lambda: tar_of(RIGHT)[:300_000],
+    "bomb before": lambda: packed_zeros(96 << 20),
+    "bomb of a member": lambda: gzip.compress(header("zeros", 1 << 33), 1) + packed_zeros(96 << 20),
+    "header of 8 GB": lambda: gzip.compress(pax(1 << 33)) + packed_zeros(96 << 20),
+    "long name of 8 GB": lambda: gzip.compress(header("x", 1 << 33, tarfile.GNUTYPE_LONGNAME)) + packed_zeros(96 << 20),
+    "header of 3 MB": lambda: pax(3 << 20) + b"9 a=b\n".ljust(3 << 20, b"x") + header("net_weight_0", FIRST.size),
+    "long name of 3 MB": lambda: header("x", 3 << 20, tarfile.GNUTYPE_LONGNAME) + b"x" * (3 << 20) + header("y"),
+    "headers for headers": lambda: (pax(10) + b"10 a=bcde\n".ljust(512, b"\0")) * 3000 + header("y"),
+    "sparse": sparse_chain,
+    "newer sparse": new_sparse,
+    "many members": lambda: b"".join(header(f"{number}") for number in range(4000)) + tar_of(RIGHT),
+    "nothing": lambda: tar_of({}),
+    "zip: wrong size": lambda: zip_with(set_fields(file_size=FIRST.size - 1)),
+    "zip: grows": lambda: zip_with(set_fields(file_size=FIRST.size, compress_size=1 << 31)),
+    "zip: encrypted": lambda: zip_with(set_fields(flag_bits=1)),
+    "zip: another method": lambda: zip_with(lambda _: None, zipfile.ZIP_LZMA),
+    "zip: wrong checksum": lambda: zip_with(set_fields(CRC=1)),
+    "zip: offset outside": lambda: zip_with(set_fields(header_offset=1 << 30)),
+    "zip: overlapping": lambda: zip_with(set_fields(header_offset=0)),
+    "zip: large table of contents": lambda: b"PK\3\4" + bytes(3 << 20)
     + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 3 << 20, 4, 0),
-    "zip: cut short": zipped()[:-30],
-    "zip within gzip": gzip.compress(zipped()),
-    "gzip within gzip within gzip": gzip.compress(gzip.compress(tgz())),
-    "gzip of nothing": gzip.compress(b""),
-    "head of gzip": b"\x1f\x8b",
-    "empty": b"",
+    "zip: cut short": lambda: zipped()[:-30],
+    "zip within gzip": lambda: gzip.compress(zipped()),
+    "gzip within gzip within gzip": lambda: gzip.compress(gzip.compress(tgz())),
+    "gzip of nothing": lambda: gzip.compress(b""),
+    "head of gzip": lambda: b"\x1f\x8b",
+    "empty": lambda: b"",
 }  # fmt: skip
 
 
@@ -147,7 +149,7 @@ pytestmark = pytest.mark.usefixtures("download_surroundings")
 @pytest.mark.parametrize("kind", HARMFUL)
 def test_harmful(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "archive"
-    path.write_bytes(HARMFUL[kind])
+    path.write_bytes(HARMFUL[kind]())
     tracemalloc.start()
     try:
         with pytest.raises(WeightsError) as caught:
@@ -162,27 +164,29 @@ def test_harmful(tmp_path: Path, kind: str) -> None:
     assert peak < 48 << 20
 
 
-HARMLESS = {
-    "links first": after(*(header(file.name, kind=tarfile.SYMTYPE, link="/etc/passwd") for file in FILES)),
-    "other things": after(header("../../evil", 5) + b"evil!".ljust(512, b"\0"), header("/dev/x", kind=tarfile.CHRTYPE)),
-    "from the root": tar_of({f"/etc/{file.name}": weights(file.name) for file in FILES}),
-    "climbing": tar_of({f"../../../../{file.name}": weights(file.name) for file in FILES}),
-    "resource forks": tar_of({"data/._net_weight_0": b"Mac OS X", **RIGHT}),
-    "rubbish at the end": tar_of(RIGHT) + b"rubbish" * 1000,
-    "padded gzip": tgz() + bytes(5000),
-    "two gzip members": gzip.compress(tar_of(RIGHT)[:200_000]) + gzip.compress(tar_of(RIGHT)[200_000:]),
-    "twice": tar_of({**RIGHT, "again/net_weight_0": weights("net_weight_0")}),
-    "zip: links": zip_with(set_fields(create_system=3, external_attr=0o120777 << 16)),
-    "zip: devices": zip_with(set_fields(create_system=3, external_attr=0o020777 << 16)),
-    "zip: twice": doubled_zip(),
-    "zip: climbing": zip_with(lambda _: None, folder="..\\../..\\"),
+HARMLESS: dict[str, Callable[[], bytes]] = {
+    "links first": lambda: after(*(header(file.name, kind=tarfile.SYMTYPE, link="/etc/passwd") for file in FILES)),
+    "other things": lambda: after(
+        header("../../evil", 5) + b"evil!".ljust(512, b"\0"), header("/dev/x", kind=tarfile.CHRTYPE)
+    ),
+    "from the root": lambda: tar_of({f"/etc/{file.name}": weights(file.name) for file in FILES}),
+    "climbing": lambda: tar_of({f"../../../../{file.name}": weights(file.name) for file in FILES}),
+    "resource forks": lambda: tar_of({"data/._net_weight_0": b"Mac OS X", **RIGHT}),
+    "rubbish at the end": lambda: tar_of(RIGHT) + b"rubbish" * 1000,
+    "padded gzip": lambda: tgz() + bytes(5000),
+    "two gzip members": lambda: gzip.compress(tar_of(RIGHT)[:200_000]) + gzip.compress(tar_of(RIGHT)[200_000:]),
+    "twice": lambda: tar_of({**RIGHT, "again/net_weight_0": weights("net_weight_0")}),
+    "zip: links": lambda: zip_with(set_fields(create_system=3, external_attr=0o120777 << 16)),
+    "zip: devices": lambda: zip_with(set_fields(create_system=3, external_attr=0o020777 << 16)),
+    "zip: twice": doubled_zip,
+    "zip: climbing": lambda: zip_with(lambda _: None, folder="..\\../..\\"),
 }
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
 def test_odd_but_whole(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "archive"
-    path.write_bytes(HARMLESS[kind])
+    path.write_bytes(HARMLESS[kind]())
     get(tmp_path / "a" / "b" / "w", str(path))
     assert installed(tmp_path / "a" / "b" / "w") == {"net_weight_0", "net_weight_1"}
     assert listing(tmp_path) == ["a", "archive"]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -201,16 +201,24 @@ def test_status_of_a_failed_download(driver: Driver, tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Wait until something has happened."""
+    end = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_run_again(driver: Driver, tmp_path: Path, number: int) -> None:
-    begun = threading.Event()
-    with serving(a=content(tgz(), seconds=1.0, once=begun)) as server:
+    killed = threading.Event()
+    with serving(a=content(tgz(), until=killed)) as server:
         arguments = "--from", server.url("/a"), "-d", str(tmp_path)
         pid, out, written = driver.start(*arguments)
-        assert begun.wait(SECONDS)
-        time.sleep(0.2)
+        wait_for(lambda: any(part.stat().st_size for part in (tmp_path / ".download").glob("*.part")))
         os.kill(pid, number)
         status, _, errors = driver.end(pid, out, written)
+        killed.set()
         assert status == -number
         if number == signal.SIGINT:
             assert errors[-1] == "of-download: stopped; run this again to resume"
@@ -251,8 +259,11 @@ def run_sweep(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_two_at_once(driver: Driver, tmp_path: Path) -> None:
-    with serving(a=content(tgz(), seconds=0.5)) as server:
+    waits = threading.Event()
+    with serving(a=content(tgz(), until=waits)) as server:
         both = [driver.start("--from", server.url("/a"), "-d", str(tmp_path)) for _ in range(2)]
+        wait_for(lambda: any("waiting for it" in errors.read_text() for _, _, errors in both))
+        waits.set()
         ends = [driver.end(*each) for each in both]
         assert [status for status, _, _ in ends] == [0, 0]
         assert len(server.asked) == 1

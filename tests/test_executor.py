@@ -112,8 +112,13 @@ def test_an_interrupt_ends_a_program_early_and_whole(cpu: CpuBackend) -> None:
     counters = np.zeros(8 * 3000, np.int64)
     rounds = 3_000_000  # some milliseconds
     long = program([[[Call(delay, (Place(counters, 64 * piece), rounds))] for piece in range(3000)]])
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        while not counters.any():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         executor.run(long)
     left = counters.copy()

@@ -201,7 +201,7 @@ def test_fit_gives_a_square(height: int, width: int, dtype: type) -> None:
     assert fitted.max() <= 255
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 100_000), (100_000, 1), (3, 99_999), (2, 2), (4000, 3000)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 100_000), (100_000, 1), (3, 99_999), (2, 2), (2000, 1500)])
 def test_extreme_shapes(shape: tuple[int, int]) -> None:
     """A picture of one colour stays that, whatever its shape."""
     pixels = np.full((*shape, 3), (250, 128, 3), np.uint8)

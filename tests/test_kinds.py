@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from overfeat_tools.errors import ImageError
 from overfeat_tools.pictures import Item, cursor, prepared, read_items, supply
@@ -209,7 +210,7 @@ def test_no_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_picture_too_large_for_memory(tmp_path: Path) -> None:
     """Under a limit of 700 MB: the next picture is answered."""
-    (tmp_path / "large").write_bytes(saved(np.zeros((11000, 11000), np.uint8), "PNG", compress_level=1))
+    Image.new("1", (11000, 11000)).save(tmp_path / "large", "PNG")
     (tmp_path / "small").write_bytes(MAKERS["png"](SMOOTH))
     program = (
         "import resource, sys; from overfeat_tools.pictures import read_items\n"

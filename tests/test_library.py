@@ -18,7 +18,7 @@ from overfeat_tools import Network, errors
 from overfeat_tools.library import network as library
 from overfeat_tools.library import opened
 from overfeat_tools.networks.views import open_views
-from tests import picture_files, reference
+from tests import picture_files, processes, reference
 from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny, png
 from tests.processes import SAMPLES, environment
 
@@ -212,8 +212,7 @@ def test_numbers_are_those_of_the_programs(size: str | None, net: Network) -> No
     options = ["--net", "tiny", "--reproducible", "--device", "cpu", *(["--size", size] if size else [])]
 
     def run(command: str, *more: str) -> bytes:
-        argv = [sys.executable, "-m", "overfeat_tools", command, *options, *more, *files]
-        return subprocess.run(argv, check=True, capture_output=True, env=environment()).stdout
+        return processes.run(command, *options, *more, *files).out
 
     ours: object = int(size) if size and size.isdigit() else size
     printed = io.BytesIO(run("features", "--format", "npy"))
@@ -239,8 +238,7 @@ def test_views_are_those_of_the_program(how: dict[str, Any], net: Network) -> No
     files = [str(SAMPLES / "star.png"), str(SAMPLES / "maze.png")]
     words = {**how, "scales": ",".join(map(str, how["scales"]))} if "scales" in how else how
     options = [word for name, value in words.items() for word in (f"--{name}", value)]
-    argv = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "--format", "json", *options, *files]
-    printed = subprocess.run(argv, check=True, capture_output=True, env=environment()).stdout
+    printed = processes.run("classify", "--net", "tiny", "--format", "json", *map(str, options), *files).out
     together: Any = net.classify(files, **how)
     for line, file, several in zip(printed.splitlines(), files, together, strict=True):
         alone: Any = net.classify(file, **how)

@@ -93,7 +93,8 @@ def _in_child(seed: int, connection: "multiprocessing.connection.Connection") ->
     connection.send(features(seed))
 
 
-def test_a_fork_while_another_thread_computes(net: Network) -> None:
+@pytest.mark.parametrize("forks", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_a_fork_while_another_thread_computes(forks: int, net: Network) -> None:
     """It waits for the batch; the child has it whole, and the thread goes on."""
     context, stop, done = multiprocessing.get_context("fork"), threading.Event(), []
 
@@ -104,7 +105,7 @@ def test_a_fork_while_another_thread_computes(net: Network) -> None:
     thread = threading.Thread(target=compute)
     thread.start()
     try:
-        for seed in range(6):
+        for seed in range(forks):
             receiving, sending = context.Pipe(duplex=False)
             child = context.Process(target=_in_child, args=(seed, sending))
             child.start()

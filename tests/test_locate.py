@@ -1,8 +1,6 @@
 """of-locate: boxes on what is there, in the picture's own pixels, and what it prints of them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.localize import Box, Found, Localizer, match_score, merge
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TOPOLOGIES
+from tests import processes
 
 CLASSES = {each.name: each.index for each in read_classes(TOPOLOGIES["tiny"])}
 SIDES = st.integers(1, 200).map(float)
@@ -97,10 +96,9 @@ def test_match_score(box: Box, factor: int) -> None:
 
 def run(*arguments: object, status: int = 0) -> bytes:
     """Run of-locate with tiny."""
-    command = [sys.executable, "-m", "overfeat_tools", "locate", "--net", "tiny", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert (done.returncode, b"Traceback" in done.stderr) == (status, False)
-    return done.stdout
+    done = processes.run("locate", "--net", "tiny", *map(str, arguments))
+    assert done.status == status
+    return done.out
 
 
 def test_formats_agree(tmp_path: Path) -> None:

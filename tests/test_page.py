@@ -4,8 +4,6 @@ import io
 import itertools
 import re
 import shutil
-import subprocess
-import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from html import unescape
@@ -20,6 +18,7 @@ from PIL import Image
 
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.results.page import Row, page_end, page_entry, page_failure, page_head
+from tests.processes import run
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 CLASSES = [Class(0, "n1", "crane"), Class(1, "n2", "tabby, tabby cat"), Class(2, "n3", "crane"), Class(3, "n4", "<b>&")]
@@ -73,12 +72,12 @@ def test_of_classify(tmp_path: Path) -> None:
     broken = tmp_path / "<i>.png"
     broken.write_bytes(b"no picture")
     files = [str(SAMPLES / "star.png"), str(broken), str(SAMPLES / "stream.ppm")]
-    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "--format"]
-    done = subprocess.run([*command, "html", "-n", "2", *files], capture_output=True, check=False)
-    assert (done.returncode, done.stdout.count(b"<article")) == (3, 6)
-    expected = subprocess.run([*command, "tsv", "-n", "2", *files], capture_output=True, check=False).stdout.decode()
+    command = ["classify", "--net", "tiny", "--format"]
+    done = run(*command, "html", "-n", "2", *files)
+    assert (done.status, done.out.count(b"<article")) == (3, 6)
+    expected = run(*command, "tsv", "-n", "2", *files).out.decode()
     lines = [line.split("\t") for line in expected.splitlines()]
-    page = done.stdout.decode()
+    page = done.out.decode()
     told = re.findall(r'<span title="(.*?)">(.*?)</span> <data value="(.*?)">', page)
     assert [tuple(map(unescape, one)) for one in told] == [tuple(line[3:]) for line in lines if line[3]]
     assert "&lt;i&gt;.png" in page
@@ -91,8 +90,8 @@ def test_of_classify(tmp_path: Path) -> None:
         seen = star.convert("RGB").crop((left, top, left + side, top + side)).resize(image.size)
         assert image.size == (192, 192)
         assert np.abs(np.asarray(image, float) - np.asarray(seen, float)).mean() < 6
-    refused = subprocess.run([*command, "html", "--truth", "x", *files], capture_output=True, check=False)
-    assert (refused.returncode, refused.stdout) == (2, b"")
+    refused = run(*command, "html", "--truth", "x", *files)
+    assert (refused.status, refused.out) == (2, b"")
 
 
 @pytest.fixture(scope="module")

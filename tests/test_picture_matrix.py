@@ -1,8 +1,8 @@
 """Kinds, producers and orientations, held against ImageMagick's reading; and what the commands make of them."""
 
+import itertools
 import shutil
 import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from overfeat_tools.pictures import read_items
 from overfeat_tools.pictures.pnm import PnmParser
 from tests.fuzz_decoders import fuzz
 from tests.picture_files import MAKERS, saved, smooth
+from tests.processes import Result, run
 
 Array = npt.NDArray[np.generic]
 
@@ -71,15 +72,17 @@ def test_tiff(colours: str, depth: str, packing: str, plane: str, tmp_path: Path
     assert np.abs(ours(path).astype(float) - as_imagemagick_reads(path)).max() <= 2
 
 
+_ENDINGS = ("png", "gif", "bmp", "psd", "jp2", "webp", "tga", "sgi", "pcx", "dds", "jpg", "pam", "ico")
+_OTHERS = [
+    *itertools.product(_ENDINGS, ("rgb", "gray", "alpha", "palette", "palette256"), ["8"]),
+    # The others have 8 bits, whatever they are asked for.
+    *itertools.product(("png", "psd", "jp2", "sgi", "pam"), ("rgb", "gray"), ["16"]),
+    *itertools.product(("png", "gif", "bmp", "psd", "pcx", "pam", "ico"), ["gray"], ["4"]),
+]
+
+
 @needs_imagemagick
-@pytest.mark.parametrize(
-    ("colours", "depth"),
-    [("rgb", "8"), ("rgb", "16"), ("gray", "4"), ("gray", "8"), ("gray", "16"), ("alpha", "8"), ("palette", "8"),
-     ("palette256", "8")],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    "ending", ["png", "gif", "bmp", "psd", "jp2", "webp", "tga", "sgi", "pcx", "dds", "jpg", "pam", "ico"]
-)
+@pytest.mark.parametrize(("ending", "colours", "depth"), _OTHERS)
 def test_other_kinds(ending: str, colours: str, depth: str, tmp_path: Path) -> None:
     """A kind may be refused in a sentence, but never read as another picture."""
     path = tmp_path / f"a.{ending}"
@@ -153,10 +156,9 @@ def test_a_red_picture_in_planes_of_16_bits_is_red(tmp_path: Path) -> None:
 # What the commands make of them.
 
 
-def classify(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def classify(*arguments: str | Path) -> Result:
     """Run of-classify with the network that needs no weights."""
-    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return run("classify", "--net", "tiny", *arguments)
 
 
 def test_large_jpegs_are_decoded_smaller_unless_asked(tmp_path: Path) -> None:
@@ -173,16 +175,16 @@ def test_large_jpegs_are_decoded_smaller_unless_asked(tmp_path: Path) -> None:
     answers = []
     for options in ([], ["--exact-decode"]):
         done = classify("-n", "3", "--batch", "1", *options, *files)
-        assert (done.returncode, done.stderr) == (0, "")
-        numbers = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
+        assert (done.status, done.err) == (0, "")
+        numbers = [float(line.rpartition(b" ")[2]) for line in done.out.splitlines()]
         answers += [numbers[i : i + 3] for i in range(0, 9, 3)]
     default, small, whole, exact, *_ = answers
     assert small != pytest.approx(whole, rel=1e-3)
     assert default == pytest.approx(small, rel=1e-5)
     assert exact == pytest.approx(whole, rel=1e-5)
     done = classify("--size", "none", files[0])
-    assert done.returncode == 3
-    assert "960x960" in done.stderr or "1000x960" in done.stderr
+    assert done.status == 3
+    assert "960x960" in done.err or "1000x960" in done.err
 
 
 def test_what_is_said_of_bad_pictures(tmp_path: Path) -> None:
@@ -192,9 +194,9 @@ def test_what_is_said_of_bad_pictures(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     done = classify("-n", "1", *(tmp_path / name for name in files), tmp_path / "good")
-    assert done.returncode == 3
-    assert len(done.stdout.splitlines()) == 2
-    lines = done.stderr.splitlines()
+    assert done.status == 3
+    assert len(done.out.splitlines()) == 2
+    lines = done.err.splitlines()
     for word, line in zip(("PostScript", "cut off", "not a picture"), lines, strict=True):
         assert word in line
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import SAMPLES, environment, sample_ppm
+from tests.forked import Forked
+from tests.processes import PATIENCE_SECONDS, SAMPLES, environment, sample_ppm
 from tests.test_signals import read_until
 
 STARS = [str(SAMPLES / "star.png")] * 2
@@ -19,16 +20,8 @@ STAR = sample_ppm("star")
 ERASE = "\r\x1b[K"
 DRAWN = re.compile(r"of-classify: picture (\d+), (?:file (\d+) of (\d+), )?[\d.]+ a second(?:, (\d+) failed)?")
 
-# The programs as they are, but for their patience: python -c IMPATIENT SECONDS PROGRAM ARGUMENT...
-IMPATIENT = """
-import sys
-from overfeat_tools import __main__
-from overfeat_tools.cli import progress
-progress.PATIENCE_SECONDS, command = float(sys.argv[1]), sys.argv[2]
-progress._INTERVAL_SECONDS = 0.0
-del sys.argv[1:3]
-__main__.run(command)
-"""
+# The programs as they are, but for their patience.
+IMPATIENT = "from overfeat_tools.cli import progress; progress._INTERVAL_SECONDS, progress.PATIENCE_SECONDS = 0.0, {}"
 
 
 class Watched:
@@ -38,10 +31,9 @@ class Watched:
         self._leader, follower = pty.openpty()
         if columns:
             subprocess.run(["/bin/stty", "columns", str(columns)], stdin=follower, check=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", IMPATIENT, str(patience), *arguments], env=environment(TERM=terminal),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=follower,
-        )  # fmt: skip
+        self.process = Forked(
+            arguments, environment(TERM=terminal), first=IMPATIENT.format(patience), stderr=follower
+        )
         os.close(follower)
 
     def until(self, wanted: bytes) -> str:
@@ -50,14 +42,9 @@ class Watched:
 
     def finish(self, data: bytes = b"") -> str:
         """Give it the rest of its input; give the rest of what the terminal shows."""
-        assert self.process.stdin
-        self.process.stdin.write(data)
-        self.process.stdin.close()
+        self.process.communicate(data)
         shown = read_until(self._leader, None).decode()
         os.close(self._leader)
-        assert self.process.stdout
-        self.process.stdout.close()
-        self.process.wait()
         return shown
 
 
@@ -100,15 +87,13 @@ def test_nothing_is_shown(patience: float, terminal: str) -> None:
 def test_nothing_is_shown_where_the_answers_are() -> None:
     """On one terminal the two would be in each other's way."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-c", IMPATIENT, "0", "classify", "--net", "tiny", "-n", "1"]
-    with subprocess.Popen(
-        command, env=environment(TERM="xterm"), stdin=subprocess.PIPE, stdout=follower, stderr=follower
-    ) as process:
-        os.close(follower)
-        assert process.stdin
-        process.stdin.write(STAR)
-        process.stdin.close()
-        shown = read_until(leader, None).decode()
+    process = Forked(
+        ["classify", "--net", "tiny", "-n", "1"], environment(TERM="xterm"), first=IMPATIENT.format(0),
+        stdout=follower, stderr=follower,
+    )  # fmt: skip
+    os.close(follower)
+    process.communicate(STAR)
+    shown = read_until(leader, None).decode()
     os.close(leader)
     assert re.fullmatch(r"star [\d.]+\r\n", shown)
 
@@ -117,14 +102,12 @@ def test_nothing_is_shown_where_the_answers_are() -> None:
 def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
     watched = Watched("classify", "--net", "tiny", "--batch", "1")
     process = watched.process
-    assert process.stdin
-    assert process.stdout
     process.stdin.write(STAR)
     process.stdin.flush()
     shown = watched.until(b"second")
     if number == signal.SIGINT:
         process.send_signal(number)
-        process.wait()
+        process.wait(PATIENCE_SECONDS)
         shown += watched.finish()
     else:
         process.stdout.close()
@@ -163,7 +146,8 @@ def test_downloads(tmp_path: Path) -> None:
 
 def test_nothing_is_shown_from_the_background() -> None:
     """Where a shell and other programs use the terminal."""
-    program = shlex.join([sys.executable, "-c", IMPATIENT, "0", "classify", "--net", "tiny", *STARS])
+    code = f"{IMPATIENT.format(0)}; from overfeat_tools import __main__; __main__.run('classify')"
+    program = shlex.join([sys.executable, "-c", code, "--net", "tiny", *STARS])
     leader, follower = pty.openpty()
     # The first terminal that a process without one opens becomes its own; with set -m its jobs have groups.
     script = (

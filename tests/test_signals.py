@@ -36,7 +36,7 @@ def wait_for(process: subprocess.Popen[bytes], *, handled: bool) -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc to look into")
 @pytest.mark.parametrize("handled", [False, True], ids=["starting", "reading"])
 def test_interrupt_before_the_first_picture(handled: bool) -> None:  # noqa: FBT001
-    with Live("classify", "--net", "tiny") as live:
+    with Live("classify", "--net", "tiny", executed=True) as live:
         wait_for(live.process, handled=handled)
         live.process.send_signal(signal.SIGINT)
         result = live.finish()
@@ -46,7 +46,7 @@ def test_interrupt_before_the_first_picture(handled: bool) -> None:  # noqa: FBT
 @pytest.mark.parametrize("sent", [PICTURE, PICTURE + PICTURE[:1000]], ids=["a picture", "and a half"])
 def test_interrupt(sent: bytes) -> None:
     """What was answered stays answered."""
-    with Live("classify", "--net", "tiny", "-n", "1") as live:
+    with Live("classify", "--net", "tiny", "-n", "1", executed=True) as live:
         live.send(sent)
         assert live.lines(1)[0].startswith(b"star ")
         live.process.send_signal(signal.SIGINT)
@@ -68,7 +68,7 @@ def test_interrupt_that_is_ignored() -> None:
     """As by a shell without job control, for what it runs in the background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        live = Live("classify", "--net", "tiny", "-n", "1")
+        live = Live("classify", "--net", "tiny", "-n", "1", executed=True)
     finally:
         signal.signal(signal.SIGINT, before)
     with live:

@@ -32,7 +32,11 @@ def expected() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "command", ["layer -h", "layer --version", "layer --list", f"classify {STAR}", f"features {STAR}"]
+    ("command", "unbuffered"),
+    [
+        *((command, "") for command in ("layer -h", "layer --version", "layer --list", f"classify {STAR}")),
+        *((f"features {STAR}", unbuffered) for unbuffered in ("", "1")),
+    ],
 )
 def test_full_disk(command: str, unbuffered: str) -> None:
     result = shell(f"of-{command} --net tiny > /dev/full", PYTHONUNBUFFERED=unbuffered)

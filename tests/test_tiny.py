@@ -3,8 +3,6 @@
 The pictures are drawn afresh, from seeds that training never saw, and go through the program as PPM.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.topology import TINY
+from tests.processes import run
 from training.draw import draw
 
 Pictures = npt.NDArray[np.uint8]
@@ -26,9 +25,9 @@ CLASSES = [item.name for item in read_classes(TINY)]
 
 def classify(pictures: bytes, *files: str) -> list[str]:
     """Give the best class of each picture, as the program prints it."""
-    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", "-n", "1", *files]
-    done = subprocess.run(command, input=pictures, capture_output=True, check=True, timeout=300)
-    return [line.rpartition(" ")[0] for line in done.stdout.decode().splitlines()]
+    done = run("classify", "--net", "tiny", "-n", "1", *files, data=pictures)
+    assert done.status == 0, done.err
+    return done.names
 
 
 def ppm(pictures: Pictures) -> bytes:
@@ -73,10 +72,6 @@ def test_samples() -> None:
 
 def test_missing_weights_of_another_network_name_both_ways(tmp_path: Path) -> None:
     """Never a silent fall back to tiny."""
-    command = [sys.executable, "-m", "overfeat_tools", "classify", "-d", str(tmp_path)]
-    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 4
-    assert done.stdout == ""
-    assert "of-download fast" in done.stderr
-    assert "--net tiny" in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = run("classify", "-d", tmp_path)
+    assert done.out == b""
+    done.one_line(4, "of-download fast", "--net tiny")

@@ -78,6 +78,17 @@ BASES: list[Basis] = [
 ]
 
 
+# Every basis with the widest vectors and with one of the others every day.
+_VECTORS = ("avx512", "avx2", "128 bits")
+TRIED = [
+    pytest.param(
+        vectors, basis, id=f"{vectors}-{basis.size}-{basis.outputs}",
+        marks=[] if kind in (0, 1 + number % 2) else [pytest.mark.long],
+    )
+    for kind, vectors in enumerate(_VECTORS) for number, basis in enumerate(BASES)
+]  # fmt: skip
+
+
 def words(basis: Basis) -> str:
     """Name a basis."""
     height, width = basis.size
@@ -197,13 +208,13 @@ def check_forward(
 
 
 @pytest.mark.parametrize("padding", [0, 1, 3])
-@pytest.mark.parametrize("basis", BASES, ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED, indirect=["compiler"])
 def test_tiles_into_spectra(basis: Basis, padding: int, compiler: Compiler) -> None:
     for cut in cuts(basis.outputs):
         check_forward(basis, compiler, cut, padding=padding)
 
 
-@pytest.mark.parametrize("basis", BASES[::3], ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED[::3], indirect=["compiler"])
 def test_some_tiles_and_channels_into_spectra(basis: Basis, compiler: Compiler) -> None:
     """A share of the tiles, or of the channels, of a round that did not begin with the first tile."""
     cut = hanging_over(basis.outputs)
@@ -267,7 +278,7 @@ def check_inverse(
     np.testing.assert_array_equal(source, products)
 
 
-@pytest.mark.parametrize("basis", BASES, ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED, indirect=["compiler"])
 def test_spectra_into_outputs(basis: Basis, compiler: Compiler) -> None:
     """What fills no pooling window is dropped, also where a map is smaller than a tile."""
     for pool_size in range(1, min(3, *basis.outputs) + 1):
@@ -275,7 +286,7 @@ def test_spectra_into_outputs(basis: Basis, compiler: Compiler) -> None:
             check_inverse(basis, compiler, cut, pool_size)
 
 
-@pytest.mark.parametrize("basis", BASES[::3], ids=words)
+@pytest.mark.parametrize(("compiler", "basis"), TRIED[::3], indirect=["compiler"])
 def test_some_spectra_and_channels_into_outputs(basis: Basis, compiler: Compiler) -> None:
     """A share of the tiles, or of the channels, of a round that did not begin with the first tile."""
     cut = hanging_over(basis.outputs)

@@ -1,8 +1,6 @@
 """Views: what of-classify makes of several looks at a picture."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TINY
 from overfeat_tools.networks.views import DenseViews, Ten, Views
 from overfeat_tools.pictures import fit
+from tests.processes import Result, run
 from training.scenes import scene
 
 RISING, FALLING = 2, 3
@@ -125,10 +124,9 @@ def test_pictures_of_any_shape(views: Views, shape: tuple[int, int]) -> None:
 # The program.
 
 
-def classify(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def classify(*arguments: object, stdin: bytes = b"") -> Result:
     """Run of-classify with `tiny`."""
-    command = [sys.executable, "-m", "overfeat_tools", "classify", "--net", "tiny", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=120)
+    return run("classify", "--net", "tiny", *map(str, arguments), data=stdin)
 
 
 def test_records_of_a_stream() -> None:
@@ -136,8 +134,8 @@ def test_records_of_a_stream() -> None:
     pictures = [scene("star", 0), stripes(300, 200), scene("cross", 3)]
     ppm = b"".join(b"P6\n%d %d\n255\n" % (p.shape[1], p.shape[0]) + p.tobytes() for p in pictures)
     done = classify("--views", "dense", "--scales", "1,2", "--stride", "coarse", "--format", "json", "-n", 2, stdin=ppm)
-    assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.status == 0, done.err
+    records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["classes"][0]["name"] for record in records] == ["star", "rising stripes", "cross"]
     for record in records:
         for each in record["classes"]:
@@ -145,7 +143,7 @@ def test_records_of_a_stream() -> None:
             assert each["mirror"] in {False, True}
             assert 0 <= each["place"]["left"] < each["place"]["right"] <= 1
     done = classify("--views", "ten", "--format", "json", "-n", 1, stdin=ppm)
-    assert [set(json.loads(line)["classes"][0]) for line in done.stdout.splitlines()] == [
+    assert [set(json.loads(line)["classes"][0]) for line in done.out.splitlines()] == [
         {"index", "wnid", "name", "probability", "mirror", "place"}
     ] * 3
 
@@ -164,9 +162,7 @@ def test_records_of_a_stream() -> None:
 )
 def test_options_that_contradict_each_other(options: tuple[str, ...], message: str) -> None:
     done = classify(*options, "/nonexistent")
-    assert done.returncode == 2
-    assert message in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+    done.one_line(2, message)
 
 
 def test_accuracy_of_views(tmp_path: Path) -> None:
@@ -180,4 +176,4 @@ def test_accuracy_of_views(tmp_path: Path) -> None:
     (tmp_path / "truth.tsv").write_text("".join(lines))
     files = [tmp_path / "star.png", tmp_path / "cross.png"]
     done = classify("--views", "dense", "--truth", tmp_path / "truth.tsv", *files)
-    assert b"top-1: 2 right" in done.stdout
+    assert b"top-1: 2 right" in done.out

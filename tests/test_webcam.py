@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from overfeat_tools.pictures.annotation import annotated
 from overfeat_tools.webcam import cameras, ffmpeg
 from overfeat_tools.webcam.frames import NewestFrame
 from tests.films import FRAMES_EACH, SHOWN, as_ppm, assert_gone, camera, film, frame, needs_ffmpeg, stand_in
-from tests.processes import PATIENCE_SECONDS, Live, Result, environment, run
+from tests.processes import PATIENCE_SECONDS, Live, Result, run
 
 TINY = ("--net", "tiny")
 
@@ -227,13 +226,8 @@ def test_no_ffmpeg_is_left_behind_by_a_reader_that_goes(clip: Path, tmp_path: Pa
 
 def impatient(path: str, *arguments: str, seconds: float = 0.3) -> Result:
     """Run it with little patience for cameras that stall."""
-    program = (
-        "import sys; from overfeat_tools import __main__; from overfeat_tools.commands import watching\n"
-        f"watching.PATIENCE_SECONDS = {seconds}; __main__.run('webcam')"
-    )
-    command = [sys.executable, "-c", program, *TINY, *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, env=environment(PATH=path), timeout=120)
-    return Result(done.returncode, done.stdout, done.stderr)
+    first = f"from overfeat_tools.commands import watching; watching.PATIENCE_SECONDS = {seconds}"
+    return run("webcam", *TINY, *arguments, first=first, PATH=path)
 
 
 def test_a_camera_that_stalls(tmp_path: Path) -> None:

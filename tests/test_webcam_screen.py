@@ -8,7 +8,6 @@ import re
 import select
 import signal
 import struct
-import subprocess
 import termios
 import time
 import zlib
@@ -23,7 +22,8 @@ from overfeat_tools.networks.classes import Class
 from overfeat_tools.webcam import graphics
 from overfeat_tools.webcam.screen import bars
 from tests.films import as_ppm, assert_gone, camera, film, frame, needs_ffmpeg
-from tests.processes import PATIENCE_SECONDS, argv, environment
+from tests.forked import Forked
+from tests.processes import PATIENCE_SECONDS, environment
 
 CUBE = np.array([0, 95, 135, 175, 215, 255])
 LEAVE = b"\x1b[?25h\x1b[?1049l"
@@ -146,13 +146,12 @@ class Terminal:
         self.resize(*size)
         self.before = termios.tcgetattr(follower)
         self._answer = answer
-        # The first terminal that a process without one opens becomes its own: it is told when it is closed.
-        name = os.ttyname(follower)
-        self.process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$@" 1<>{name}', "sh", *argv("webcam", "--net", "tiny", *arguments)],
-            stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            env=environment(**{"TERM": "xterm", "COLORTERM": "truecolor", **changes}),
-        )  # fmt: skip
+        # It is the terminal of a session of its own, which is told when it is closed.
+        patience = PATIENCE_SECONDS if answer else 0.1
+        first = f"""import fcntl, os, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+from overfeat_tools.webcam import screen; screen._PATIENCE_SECONDS = {patience}"""
+        variables = environment(**{"TERM": "xterm", "COLORTERM": "truecolor", **changes})
+        self.process = Forked(["webcam", "--net", "tiny", *arguments], variables, first=first, stdout=follower)
         self._follower = follower
         self.shown = b""
 
@@ -170,14 +169,11 @@ class Terminal:
         fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
     def send(self, data: bytes) -> None:
-        assert self.process.stdin
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
     def end_input(self) -> None:
-        assert self.process.stdin
         self.process.stdin.close()
-        self.process.stdin = None  # communicate() would flush it
 
     def until(self, wanted: bytes) -> bytes:
         """Give what is shown from here on, until this has been."""
