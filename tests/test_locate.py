@@ -60,7 +60,7 @@ def test_two_discs_of_a_class_and_floats(localizer: Localizer) -> None:
     boxes = (20.0, 40.0, 150.0, 170.0), (260.0, 120.0, 380.0, 240.0)
     image = np.asarray(scene((400, 300), ("red", boxes[0]), ("red", boxes[1])))
     windows = localizer.look(image.astype(np.float32))
-    found = windows.find(2, CLASSES["red disc"])
+    found = windows.find(2, [CLASSES["red disc"]])
     assert {max((0, 1), key=lambda i: overlap(one.box, boxes[i])) for one in found} == {0, 1}
     assert all(max(overlap(one.box, box) for box in boxes) > 0.4 for one in found)
     support = windows.support_map(CLASSES["red disc"])

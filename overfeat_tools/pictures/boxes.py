@@ -53,12 +53,12 @@ def with_boxes(pixels: Array, boxes: Sequence[tuple[str, tuple[int, int, int, in
     return np.asarray(image)
 
 
-def as_picture(values: FloatArray, height: int, width: int) -> Array:
-    """Bring a map (rows, columns) of 0..1 to a picture's size, (H, W) uint8."""
+def enlarged(values: FloatArray, height: int, width: int) -> FloatArray:
+    """Bring a map (rows, columns) to a picture's size, (H, W)."""
     from PIL import Image
 
     image = Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    return to_bytes(np.asarray(image) * np.float32(255))
+    return np.array(image)
 
 
 @cache
