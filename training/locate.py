@@ -7,9 +7,9 @@
 `--several` draws two or three shapes that don't overlap in each picture, 5 to 20 % of its area each.  A box is right if
 its class is and it shares half of the union with the shape's; of several boxes on one shape, the first counts.
 
-Scenes are numbered.  The parameters of of-locate were chosen on some from 100,000 on; judge them by others.  What
-limits it is told by the size of the shapes, for the best box of each shape's class: how much larger its area is, by
-the median, and how many are right.
+Scenes are numbered.  That every second window is enough was found on those from 100,000 on; what is reported must be
+measured on others.  A second table tells what limits the boxes, by the size of the shapes: the area of the best box of
+a shape's class in areas of the shape's, by the median, and how many such boxes are right.
 """
 
 import argparse

@@ -40,11 +40,12 @@ def with_boxes(pixels: Array, boxes: Sequence[tuple[str, tuple[int, int, int, in
     shorter = min(image.size)
     line = max(2, round(shorter * _LINE))
     font = _font(min(max(round(shorter * _LETTERS), _LEAST_LETTERS), _MOST_LETTERS))
-    for number, (name, (left, top, right, bottom)) in reversed(list(enumerate(boxes))):
-        colour = _COLOURS[number % len(_COLOURS)]
+    coloured = [(_COLOURS[number % len(_COLOURS)], *each) for number, each in enumerate(boxes)][::-1]
+    for colour, _, (left, top, right, bottom) in coloured:
         inner = (left, top, max(right - 1, left), max(bottom - 1, top))
         draw.rectangle(inner, outline="black", width=line + 2)
         draw.rectangle(inner, outline=colour, width=line)
+    for colour, name, (left, top, _, _) in coloured:  # no line goes through a name
         _, _, wide, high = draw.textbbox((0, 0), name, font=font)
         x = max(0, min(left, image.width - int(wide) - 2 * line))
         y = max(0, top - int(high) - line)
