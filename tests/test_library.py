@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 import overfeat_tools
 from overfeat_tools import Network, errors
+from overfeat_tools.library import locating, opened
 from overfeat_tools.library import network as library
-from overfeat_tools.library import opened
 from overfeat_tools.networks.views import open_views
 from tests import picture_files, processes, reference
 from tests.library_pictures import FEATURES, SIDE, Pixels, drawn, near, open_tiny, png
@@ -277,5 +277,6 @@ def test_import_is_light() -> None:
 
 
 def test_examples() -> None:
-    failures, tried = doctest.testmod(library, extraglobs={"np": np, "net": Network("tiny")})
-    assert (failures, tried > 8) == (0, True)
+    known = {"np": np, "net": Network("tiny"), "picture": drawn(1, 300, 400)}
+    results = [doctest.testmod(module, extraglobs=known) for module in (library, locating)]
+    assert [(failures, tried > 4) for failures, tried in results] == [(0, True)] * 2

@@ -93,6 +93,19 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "scales by name": (errors.UsageError, "'1,2'", lambda net: net.classify(drawn(1), views="dense", scales="1,2")),  # type: ignore[arg-type]
     "one scale": (errors.UsageError, "scales=2: ", lambda net: net.classify(drawn(1), views="dense", scales=2)),  # type: ignore[arg-type]
     "no pixels to look at": (errors.ImageError, "no pixels", lambda net: net.classify(drawn(1)[:0], views="ten")),
+    "a class that isn't there": (
+        errors.UsageError, 'classes: "unicorn" is no class', lambda net: net.locate(drawn(1), classes=["unicorn"])
+    ),
+    "a class by number": (errors.UsageError, "classes=3: a WordNet id", lambda net: net.locate(drawn(1), classes=3)),  # type: ignore[arg-type]
+    "none of the classes": (errors.UsageError, "no class is named", lambda net: net.locate(drawn(1), classes=())),
+    "no boxes": (errors.UsageError, "at least 1", lambda net: net.locate(drawn(1), n=0)),
+    "a threshold in percent": (errors.UsageError, "from 0 to 1", lambda net: net.locate(drawn(1), threshold=50)),
+    "no threshold": (errors.UsageError, "from 0 to 1", lambda net: net.locate(drawn(1), threshold=float("nan"))),
+    "a threshold for each": (
+        errors.UsageError, "from 0 to 1", lambda net: net.locate(drawn(1), threshold=np.ones(2))  # type: ignore[arg-type]
+    ),
+    "a map of no class": (errors.UsageError, 'label: "unicorn"', lambda net: net.class_map(drawn(1), "unicorn")),
+    "nothing to locate in": (errors.ImageError, "no pixels", lambda net: net.locate(drawn(1)[:0])),
     "errors": (errors.UsageError, "raise or return", lambda net: net.iter_features([], errors="ignore")),  # type: ignore[arg-type]
     "a network": (errors.UsageError, "tiny, fast", lambda _: Network("overfeat")),
     "a device": (errors.UsageError, "auto, cpu or cuda", lambda _: Network("tiny", device="tpu")),
@@ -120,7 +133,7 @@ def test_closed() -> None:
         engine = weakref.ref(net.engine)
         rows = net.iter_features([drawn(1)])
         next(rows)
-    for call in (net.features, net.classify, lambda picture: net.layers(picture, [1]), net.iter_features):
+    for call in (net.features, net.classify, net.locate, lambda picture: net.layers(picture, [1]), net.iter_features):
         with pytest.raises(errors.UsageError, match="the network tiny is closed"):
             call(drawn(1))
     assert repr(net) == "<Network tiny: closed>"

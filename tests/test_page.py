@@ -41,7 +41,7 @@ def many(count: int) -> bytes:
     return b"".join([*pieces, page_end(count - count // 10, count // 10)])
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.text() | st.binary().map(lambda name: name.decode("utf-8", "surrogateescape")) | st.just(HOSTILE))
 def test_valid_wherever_it_ends(name: str) -> None:
     """Whatever the names; and what is read in them is what `printable` makes of them."""

@@ -2,9 +2,14 @@
 
     python -m training.locate
     python -m training.locate --several
+    python -m training.locate --first 20000
 
 `--several` draws two or three shapes that don't overlap in each picture, 5 to 20 % of its area each.  A box is right if
 its class is and it shares half of the union with the shape's; of several boxes on one shape, the first counts.
+
+Scenes are numbered.  That every second window is enough was found on those from 100,000 on; what is reported must be
+measured on others.  A second table tells what limits the boxes, by the size of the shapes: the area of the best box of
+a shape's class in areas of the shape's, by the median, and how many such boxes are right.
 """
 
 import argparse
@@ -24,6 +29,9 @@ from training.scenes import HEIGHT, OUTLINED, WIDTH, Box, box_around, outlined_s
 
 Truth = list[tuple[str, Box]]
 _ASPECT = WIDTH / HEIGHT
+
+# Of a box around a shape, in areas of the picture.
+_SIZES = (0.0, 0.05, 0.08, 0.15, 0.25, 1.0)
 
 
 def several(number: int) -> tuple[Picture, Truth]:
@@ -87,7 +95,7 @@ def plain_windows(windows: Windows) -> list[Found]:
 def shared(one: Box, other: Box) -> float:
     """Give the intersection over the union."""
     sides = [max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1)]
-    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    both = area(one) + area(other)
     return sides[0] * sides[1] / (both - sides[0] * sides[1])
 
 
@@ -118,21 +126,45 @@ def mean_average_precision(found: list[list[Found]], truths: list[list[tuple[int
     return float(np.mean(areas))
 
 
-def drawn(count: int, *, of_several: bool) -> Iterator[tuple[Picture, Truth]]:
+def drawn(first: int, count: int, *, of_several: bool) -> Iterator[tuple[Picture, Truth]]:
     """Draw the scenes."""
     if of_several:
-        yield from (several(number) for number in range(count))
+        yield from (several(first + number) for number in range(count))
         return
     for number, name in itertools.product(range(count // len(OUTLINED)), OUTLINED):
-        picture, box = outlined_scene(name, number)
+        picture, box = outlined_scene(name, first + number)
         yield picture, [(name, box)]
 
 
+def print_by_size(found: list[list[Found]], truths: list[list[tuple[int, Box]]]) -> None:
+    """Print what boxes are like on shapes of several sizes."""
+    rows = []
+    for boxes, truth in zip(found, truths, strict=True):
+        for index, box in truth:
+            own = [each.box for each in boxes if each.index == index]
+            best = max(own, key=lambda each: shared(each, box), default=None)
+            ratio = area(best) / area(box) if best else np.nan
+            rows.append((area(box) / (WIDTH * HEIGHT), ratio, best is not None and shared(best, box) >= 0.5))
+    values = np.array(rows, float)
+    print("\nshape          shapes  with a box of their class  area of the box  right")
+    for low, high in itertools.pairwise(_SIZES):
+        here = values[(values[:, 0] >= low) & (values[:, 0] < high)]
+        if len(here):
+            ratio, boxed = np.nanmedian(here[:, 1]), np.isfinite(here[:, 1]).mean()
+            print(f"{low:4.0%} to {high:4.0%}   {len(here):6}  {boxed:25.3f}  {ratio:15.2f}  {here[:, 2].mean():.3f}")
+
+
+def area(box: Box) -> float:
+    """Give the area of a box."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def main() -> None:
-    """Print a table."""
+    """Print tables."""
     parser = argparse.ArgumentParser(description="Measure of-locate on drawn scenes.")
     parser.add_argument("--count", type=int, default=400, help="scenes")
     parser.add_argument("--several", action="store_true", help="two or three shapes in each")
+    parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     args = parser.parse_args()
     network = open_network("tiny")
     localizer = Localizer(network)
@@ -140,7 +172,7 @@ def main() -> None:
     ways = {"of-locate": lambda seen: seen.find(10), "plain windows": plain_windows, "whole picture": whole_picture}
     found: dict[str, list[list[Found]]] = {way: [] for way in ways}
     truths = []
-    for picture, truth in drawn(args.count, of_several=args.several):
+    for picture, truth in drawn(args.first, args.count, of_several=args.several):
         truths.append([(indices[name], box) for name, box in truth])
         seen = localizer.look(picture)
         for way, boxes in ways.items():
@@ -151,6 +183,7 @@ def main() -> None:
         first, five = (np.mean([any(each[:most]) for each in hits]) for most in (1, 5))
         recall = sum(map(sum, hits)) / sum(map(len, truths))
         print(f"{way:14} {first:.3f}  {five:.3f}    {mean_average_precision(boxes, truths):.3f}  {recall:.3f}")
+    print_by_size(found["of-locate"], truths)
 
 
 if __name__ == "__main__":

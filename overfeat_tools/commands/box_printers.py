@@ -1,13 +1,14 @@
 """What of-locate prints: boxes, pictures with boxes, or maps of a class."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from overfeat_tools import cli
 from overfeat_tools.commands.record_printer import OnPage, RecordPrinter
 from overfeat_tools.networks.classes import Class
-from overfeat_tools.networks.localize import Found, Windows
+from overfeat_tools.networks.localize import Windows
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import boxes
 
@@ -29,12 +30,8 @@ class BoxPrinter(RecordPrinter):
 
     def located(self, windows: Windows) -> list[boxes.Located]:
         """Find the boxes that are asked for."""
-        found = windows.find(self.options.count, None if self.wanted is None else self.wanted.index)
-        return [
-            boxes.Located(self.classes[each.index], each.probability, whole_pixels(each, windows.height, windows.width))
-            for each in found
-            if not each.probability < self.options.threshold
-        ]
+        wanted = () if self.wanted is None else (self.wanted,)
+        return boxes.locate(windows, self.classes, self.options.count, self.options.threshold, wanted)
 
     def answer(self, item: Item, windows: Windows) -> None:
         """Print a picture's boxes."""
@@ -66,10 +63,11 @@ class Mapper(BoxPrinter):
 
     def answer(self, item: Item, windows: Windows) -> None:  # noqa: ARG002 -- the map has all that is needed
         """Print a map."""
-        from overfeat_tools.pictures.boxes import as_picture
+        from overfeat_tools.pictures.boxes import enlarged
+        from overfeat_tools.pictures.thumbnail import to_bytes
 
-        index = int(windows.classes().argmax()) if self.wanted is None else self.wanted.index
-        cli.write(boxes.pnm(as_picture(windows.support_map(index), windows.height, windows.width)))
+        support = windows.support_map(None if self.wanted is None else self.wanted.index)
+        cli.write(boxes.pnm(to_bytes(enlarged(support, windows.height, windows.width) * np.float32(255))))
 
 
 class PageMaker(OnPage, BoxPrinter):
@@ -97,9 +95,3 @@ def printer_of(options: "Options", classes: Sequence[Class], wanted: Class | Non
     kind = Drawer if options.draw else Mapper if options.map else PageMaker if options.form == "html" else BoxPrinter
     return kind(options, classes, wanted)
 
-
-def whole_pixels(found: Found, height: int, width: int) -> boxes.Edges:
-    """Give the pixels that a box touches, at least one."""
-    left, top, right, bottom = found.box
-    x0, y0 = min(math.floor(left), width - 1), min(math.floor(top), height - 1)
-    return x0, y0, min(max(math.ceil(right), x0 + 1), width), min(max(math.ceil(bottom), y0 + 1), height)

@@ -11,7 +11,7 @@ from overfeat_tools.backend.machine import threads_with_room
 from overfeat_tools.errors import ImageError, MemoryShortageError, UsageError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.parts import Maps, begin_in_parts, begin_layers
-from overfeat_tools.networks.views import Looks, Views
+from overfeat_tools.networks.views import Seen, Views
 from overfeat_tools.pictures import Batches, Item, Prepare, Task, Undecoded, fitted, pixels_of, shapes_of, tasks
 
 Result = TypeVar("Result")
@@ -53,13 +53,17 @@ def _begin_maps(
     return begin_in_parts(partial(begin_layers, network, layers), pictures)
 
 
-def looks_of(views: Views[Looks]) -> Work[Looks]:
-    """Look at several views."""
-    return Work(views.network, views.prepare, views.side, partial(_begin_looks, views), views.usual_batch, views.pixels)
+def seen_by(views: Views[Seen], tell: Callable[[Seen], Result]) -> Work[Result]:
+    """Look at several views, and keep of what was seen only what is told: the former may be large."""
 
+    def begin(pictures: Sequence[Sequence[Array]]) -> Callable[[], Iterable[Result]]:
+        wait = views.begin(pictures)
+        return lambda: map(tell, wait())
 
-def _begin_looks(views: Views[Looks], batch: Sequence[Item]) -> Callable[[], Iterable[Looks | ImageError]]:
-    return begin_in_parts(views.begin, [item.views for item in batch])
+    def begin_batch(batch: Sequence[Item]) -> Callable[[], Iterable[Result | ImageError]]:
+        return begin_in_parts(begin, [item.views for item in batch])
+
+    return Work(views.network, views.prepare, views.side, begin_batch, views.usual_batch, views.pixels)
 
 
 def answers(

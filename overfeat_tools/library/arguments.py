@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from overfeat_tools.errors import UsageError
+from overfeat_tools.networks.classes import Class, by_label, class_labelled
 from overfeat_tools.networks.dense import SCALES, SIZES
 from overfeat_tools.networks.topology import TOPOLOGIES, Topology
 
@@ -45,6 +46,34 @@ def check_count(name: str, value: object) -> None:
     """Refuse what is no number from 1."""
     if _whole(name, value) < 1:
         raise UsageError(f"{name}={value!r}: at least 1 expected")
+
+
+def check_probability(name: str, value: object) -> None:
+    """Refuse what is no number from 0 to 1."""
+    try:
+        within = 0 <= value <= 1  # type: ignore[operator]
+    except (TypeError, ValueError):  # the latter of an array
+        within = False
+    if not within:
+        raise UsageError(f"{name}={value!r}: a number from 0 to 1 expected")
+
+
+def class_of(classes: Sequence[Class], label: object, name: str = "label") -> Class:
+    """Give the class of a label."""
+    if not isinstance(label, str):
+        raise UsageError(f"{name}={label!r}: a WordNet id or a name expected")
+    return class_labelled(label, by_label(classes), name)
+
+
+def classes_of(classes: Sequence[Class], labels: object) -> list[Class]:
+    """Give the classes of one label or several, each once; none where none are named."""
+    if labels is None:
+        return []
+    several = [labels] if isinstance(labels, str) or not isinstance(labels, Iterable) else labels
+    found = list(dict.fromkeys(class_of(classes, label, "classes") for label in several))
+    if not found:
+        raise UsageError("classes: no class is named")
+    return found
 
 
 def _whole(name: str, value: object) -> int:

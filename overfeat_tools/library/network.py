@@ -2,27 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
-from overfeat_tools.library.answering import Work, answers, every, looks_of, maps_of, raised
+from overfeat_tools.library.answering import Work, every, maps_of, raised, seen_by
 from overfeat_tools.library.arguments import Layer, Looking, Size, Stride
-from overfeat_tools.library.inputs import Given, Picture, Scale, given, items
-from overfeat_tools.library.opened import Opened
+from overfeat_tools.library.inputs import Given, Picture, Scale, given
+from overfeat_tools.library.locating import Locating
 from overfeat_tools.library.outputs import first, row, together
 from overfeat_tools.networks.parts import Maps
 from overfeat_tools.networks.preparation import check_map, check_one_answer, to_a_map, to_one_answer
 from overfeat_tools.results.ranking import rank
 
-Result = TypeVar("Result")
-
 Answer: TypeAlias = list[tuple[str, str, float]]
 """WordNet id, name and probability of classes."""
 
 
-class Network(Opened):
+class Network(Locating):
     """OverFeat, or another network of the suite, with its weights.
 
     Parameters
@@ -122,7 +120,7 @@ class Network(Opened):
         these, classes = given(pictures, scale), self.classes
         looking = self._opened_views(views, arguments.scales_of(scales), fine=stride != "coarse")
         if looking:
-            found = [looks.mean for looks in every(self._answers(these, looks_of(looking)))]
+            found = every(self._answers(these, seen_by(looking, lambda looks: looks.mean)))
         else:
             last = self._topology.last_layer
             found = [maps[last][0, 0] for maps in every(self._answers(these, self._to_one_answer(size)))]
@@ -253,6 +251,3 @@ class Network(Opened):
             check_map(self._topology, side, last, "size")
         prepare = partial(to_a_map, least_side=self._least_side(last), side=side, cut=size is not None)
         return self._answers(these, maps_of(self.engine, layers, prepare, side))
-
-    def _answers(self, these: Given, work: Work[Result]) -> Iterator[Result | ImageError]:
-        return answers(work, items(these, work.side), one=these.one, decoders=self._decoders)

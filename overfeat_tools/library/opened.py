@@ -1,20 +1,25 @@
 """A network that is opened, may be closed again, and can be sent to other processes."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from overfeat_tools.backend.machine import processors
-from overfeat_tools.errors import UsageError
+from overfeat_tools.errors import ImageError, UsageError
 from overfeat_tools.library import arguments
+from overfeat_tools.library.answering import Work, answers
 from overfeat_tools.library.arguments import Layer
+from overfeat_tools.library.inputs import Given, items
 from overfeat_tools.networks.classes import Class, read_classes
+from overfeat_tools.networks.localize import Localizer
 from overfeat_tools.networks.network import Network as Engine
 from overfeat_tools.networks.opening import open_network
 from overfeat_tools.networks.topology import TOPOLOGIES
 from overfeat_tools.networks.views import Looks, Views, open_views
+
+Result = TypeVar("Result")
 
 
 class Opened:
@@ -39,6 +44,7 @@ class Opened:
         self._topology, self._least_side = TOPOLOGIES[name], cache(TOPOLOGIES[name].least_side)
         self._engine: Engine | None = open_network(name, folder, device, threads, method, reproducible=reproducible)
         self._views: dict[tuple[str, tuple[int, ...], bool], Views[Looks] | None] = {}
+        self._localizer: Localizer | None = None
 
     def layer_number(self, layer: Layer) -> int:
         """Give the number of a layer."""
@@ -68,11 +74,21 @@ class Opened:
             self._views[key] = open_views(engine, kind, scales, fine=fine)
         return self._views.get(key)
 
+    def _opened_localizer(self) -> Localizer:
+        """Give what looks where classes are; it is kept, too."""
+        engine, localizer = self.engine, self._localizer
+        if localizer is None:
+            localizer = self._localizer = Localizer(engine)
+        return localizer
+
+    def _answers(self, these: Given, work: Work[Result]) -> Iterator[Result | ImageError]:
+        return answers(work, items(these, work.side), one=these.one, decoders=self._decoders)
+
     def close(self) -> None:
         """Let the weights and all memory go; the network can't be used any more."""
         if self._engine:
             self._engine.ledger.close()
-        self._engine, self._views = None, {}
+        self._engine, self._views, self._localizer = None, {}, None
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ Arrays are float32 with the channels last, (N, H, W, C).  `output_shape` maps (C
 as well (`network.py`), so of these only their shapes are needed.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -98,17 +99,20 @@ class MaxPool:
 class FragmentPool:
     """Take a `MaxPool` at each of its `size` x `size` offsets: a map becomes that many fragments, a batch of them.
 
-    The fragments of one map follow each other, by rows of offsets.  All have the size of the smallest.
+    The fragments of one map follow each other, by rows of offsets.  All have the size of the smallest.  With
+    `diagonal`, only the `size` offsets are taken that are equal on both axes.
 
     Source: Giusti et al., Fast Image Scanning with Deep Max-Pooling Convolutional Neural Networks, arXiv:1302.1700.
     """
 
     size: int
+    diagonal: bool = False
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
         """Rows and columns that each fragment leaves out above and on the left."""
-        return [(down, right) for down in range(self.size) for right in range(self.size)]
+        offsets = itertools.product(range(self.size), repeat=2)
+        return [(down, right) for down, right in offsets if down == right or not self.diagonal]
 
     def output_shape(self, shape: Shape) -> Shape:
         """Give the shape of a fragment."""
@@ -120,7 +124,7 @@ class FragmentPool:
         """Apply the layer, with a compiler by a compiled kernel: (N, H, W, C) to (N * size * size, H', W', C)."""
         pictures, height, width, channels = x.shape
         shape = self.output_shape((channels, height, width))
-        y: FloatArray = (allocate or backend.empty)((pictures * self.size**2, *shape[1:], channels))
+        y: FloatArray = (allocate or backend.empty)((pictures * len(self.offsets), *shape[1:], channels))
         if compiler:
             compiled_max_pool(x, y, self.size, backend, compiler, offsets=self.offsets)
         else:

@@ -19,8 +19,8 @@ import numpy as np
 
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import ImageError
-from overfeat_tools.networks.dense import Dense, Size, nearest_length
-from overfeat_tools.networks.layers import softmax
+from overfeat_tools.networks.dense import USUAL_SIZE, Size, nearest_length
+from overfeat_tools.networks.layers import FragmentPool, softmax
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import part
@@ -49,6 +49,9 @@ _COMMON, _LEAST = 0.8, 0.1
 _MOST_OF_A_CLASS = 4
 
 _CELLS = 64
+
+# Larger batches are hardly quicker where a picture is many maps.
+_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,18 @@ class Windows:
         """Give the probability of each class: that of the windows of each size that show it best, weighed."""
         return self._weighed(np.ones(len(self.edges), bool), self.probabilities)
 
-    def find(self, count: int, index: int | None = None) -> list[Found]:
-        """Find the boxes of the most probable classes, or of one class, the most probable first."""
-        classes = [index] if index is not None else np.argsort(-self.classes(), kind="stable")[:K]
-        found = [box for each in classes for box in merge(list(self._of_a_class(int(each))))]
+    def find(self, count: int, indices: Sequence[int] = ()) -> list[Found]:
+        """Find the boxes of some classes, by default of the most probable ones, the most probable boxes first."""
+        classes = indices or np.argsort(-self.classes(), kind="stable")[:K].tolist()
+        found = [box for each in classes for box in merge(list(self._of_a_class(each)))]
         return sorted(found, key=lambda each: -each.probability)[:count]
 
-    def support_map(self, index: int) -> FloatArray:
-        """Give how much each of the cells that the picture is divided into belongs to a class, 0 to 1."""
-        support = self._support(self.probabilities[:, index])
+    def support_map(self, index: int | None = None) -> FloatArray:
+        """Give how much each of the cells that the picture is divided into belongs to a class, 0 to 1.
+
+        By default the class is the most probable one.
+        """
+        support = self._support(self.probabilities[:, int(self.classes().argmax()) if index is None else index])
         highest = float(support.max())
         return support / np.float32(highest) if highest > 0 else support
 
@@ -137,52 +143,28 @@ class Localizer(Views[Windows]):
     Parameters
     ----------
     network : Network
+
+    Notes
+    -----
+    Of the last pool's offsets only those on the diagonal are taken: every second window, as on the squares of one
+    colour of a chessboard (in `accurate`, every third).  Boxes lost nothing by that, see `training/locate.py`; with
+    windows that lie twice as far apart on both axes they did.
     """
 
     def __init__(self, network: Network) -> None:
-        self._dense = _Slid(network)
-        self.network = self._dense.network
+        self.network = network.in_fragments(diagonal=True)
         self.side, self.pixels = 0, 1 << 20
+        self._topology = self.network.topology
+        pool = self._topology.layers[self._topology.last_pool]
+        assert isinstance(pool, FragmentPool)  # noqa: S101 -- for the type checker
+        self._pool = pool
 
     def usual_batch(self) -> int:
-        """Give the pictures of a batch; see `Dense.usual_batch`."""
-        return self._dense.usual_batch()
-
-    def prepare(self, pixels: Array) -> tuple[Array, ...]:
-        """Give the picture, and it with a margin at each scale."""
-        height, width = pixels.shape[:2]
-        if not pixels.size:
-            raise ImageError(f"{width}x{height} has no pixels")
-        return pixels, *self._dense.prepare(pixels)
-
-    def begin(self, pictures: Sequence[Sequence[Array]]) -> Callable[[], list[Windows]]:
-        """Begin to look at pictures; see `Views`."""
-        wait = self._dense.begin([views[1:] for views in pictures])
-        height, width = pictures[0][0].shape[:2]
-        down, across = height * _MARGIN, width * _MARGIN
-
-        def windows() -> list[Windows]:
-            looked = []
-            for maps in wait():
-                parts = np.concatenate([each.windows().reshape(-1, 4) for each in maps])
-                whole = np.array([width + 2 * across, height + 2 * down] * 2)
-                edges = parts * whole - np.array([across, down] * 2)
-                scores = [each.scores.reshape(-1, each.scores.shape[2]) for each in maps]
-                scales = np.repeat(np.arange(len(maps)), [len(each) for each in scores])
-                looked.append(Windows(height, width, edges, softmax(np.concatenate(scores), np, axis=1), scales))
-            return looked
-
-        return windows
-
-
-class _Slid(Dense):
-    """A network slid over pictures with a margin, in windows of some sizes."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network, range(1, len(_SIDES) + 1), mirrored=False)
+        """Give the pictures of a batch: half as many as long as their maps would take too much."""
+        return min(_BATCH, self.network.usual_batch(*self.sizes(*USUAL_SIZE)[-1]) // 2 or 1)
 
     def sizes(self, height: int, width: int) -> list[Size]:
-        """Give the rows and columns of each scale of a picture with its margin."""
+        """Give the rows and columns of a picture with its margin, for each side of windows."""
         aspect = min(max(height, width) / min(height, width), _MOST_ASPECT)
         whole = (1 + 2 * _MARGIN) * self._topology.input_size
         longest = (1.0, aspect) if width >= height else (aspect, 1.0)
@@ -192,15 +174,45 @@ class _Slid(Dense):
         return list(zip(down, across, strict=True))
 
     def prepare(self, pixels: Array) -> tuple[Array, ...]:
-        """Scale a picture (H, W, 3) to each scale, with its edges continued all around it."""
+        """Give the picture, and it at each scale, with its edges continued all around it."""
         height, width = pixels.shape[:2]
-        made = []
+        if not pixels.size:
+            raise ImageError(f"{width}x{height} has no pixels")
+        made = [pixels]
         for rows, columns in self.sizes(height, width):
             down, across = (round(length * _MARGIN / (1 + 2 * _MARGIN)) for length in (rows, columns))
             inner = rows - 2 * down, columns - 2 * across
             scaled = part(pixels, inner, (0, 0), inner)
             made.append(np.pad(scaled, ((down, down), (across, across), (0, 0)), "edge"))
         return tuple(made)
+
+    def begin(self, pictures: Sequence[Sequence[Array]]) -> Callable[[], list[Windows]]:
+        """Begin to look at pictures; see `Views`."""
+        (originals, *scaled), last = zip(*pictures, strict=True), self._topology.last_layer - 1  # the scores
+        height, width = originals[0].shape[:2]
+        stacks = [np.stack(views) for views in scaled]
+        for stack in stacks:
+            self.network.check_memory(len(stack), *stack.shape[1:3], last)
+        waits = [self.network.begin(stack, last) for stack in stacks]
+
+        def windows() -> list[Windows]:
+            maps = [wait() for wait in waits]
+            parts = [self._parts(*stack.shape[1:3], *y.shape[1:3]) for stack, y in zip(stacks, maps, strict=True)]
+            edges = ((1 + 2 * _MARGIN) * np.concatenate(parts) - _MARGIN) * ([width, height] * 2)
+            scales = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
+            scores = np.concatenate([y.reshape(len(pictures), -1, y.shape[3]) for y in maps], axis=1)
+            return [Windows(height, width, edges, softmax(each, np, axis=1), scales) for each in scores]
+
+        return windows
+
+    def _parts(self, height: int, width: int, rows: int, columns: int) -> Array:
+        """Give the edges of windows, as parts of a scaled picture's sides, in the order of the places of its map."""
+        fine, (down, right) = self._topology.stride_before_last_pool, np.array(self._pool.offsets).T[..., None]
+        top, left = ((np.arange(n) * self._pool.size + at) * fine for n, at in ((rows, down), (columns, right)))
+        top, left = np.broadcast_arrays(top[:, :, None], left[:, None])
+        side = self._topology.input_size
+        edges = left / width, top / height, (left + side) / width, (top + side) / height
+        return np.stack(edges, axis=-1).reshape(-1, 4)
 
 
 def merge(found: Sequence[Found], most: float = T) -> list[Found]:

@@ -99,13 +99,13 @@ class Network:
             )
         )
 
-    def in_fragments(self) -> "Network":
+    def in_fragments(self, *, diagonal: bool = False) -> "Network":
         """Give this network with its last pool taken at all offsets, each picture's fragments one after the other.
 
         It shares weights, programs and times with this one; see `layers.FragmentPool`.
         """
         twin = copy.copy(self)
-        twin.topology = self.topology.in_fragments()
+        twin.topology = self.topology.in_fragments(diagonal=diagonal)
         twin._remember()  # noqa: SLF001 -- of its own class
         return twin
 
@@ -198,8 +198,8 @@ class Network:
         # Packing weights drops the programs that point to those packed before; so it comes first.
         for number, algorithm in algorithms.items():
             self.convolutions[number].pack(algorithm)
-        fragments = isinstance(self.topology.layers[self.topology.last_pool], FragmentPool)
-        key = x.shape, x.dtype, kept, fragments, *map(str, algorithms.values())
+        last_pool = self.topology.layers[self.topology.last_pool]  # all that twins differ in
+        key = x.shape, x.dtype, kept, last_pool, *map(str, algorithms.values())
         program = self._programs.pop(key, None) or self._record(algorithms, x, kept)
         self._programs[key] = program  # the last one, as it was used last
         if len(self._programs) > _PROGRAMS_KEPT:

@@ -39,7 +39,7 @@ def steps(topology: Topology, *kept: int) -> tuple[tuple[int, ...], ...]:
 
 def copies_before(topology: Topology) -> list[int]:
     """Give how many maps of one picture each layer takes; and behind them, how many the last one gives."""
-    pools = (layer.size**2 if isinstance(layer, FragmentPool) else 1 for layer in topology.layers)
+    pools = (len(layer.offsets) if isinstance(layer, FragmentPool) else 1 for layer in topology.layers)
     return list(accumulate(pools, int.__mul__, initial=1))
 
 

@@ -82,12 +82,13 @@ class Topology:
                  if isinstance(layer, Convolve | MaxPool))
         return math.prod(steps)
 
-    def in_fragments(self) -> "Topology":
-        """Give the same network with its last pool taken at all offsets."""
+    def in_fragments(self, *, diagonal: bool = False) -> "Topology":
+        """Give the same network with its last pool taken at all offsets, or those on the diagonal."""
         number = self.last_pool
         pool = self.layers[number]
         assert isinstance(pool, MaxPool)  # noqa: S101 -- for the type checker
-        return replace(self, layers=(*self.layers[:number], FragmentPool(pool.size), *self.layers[number + 1 :]))
+        fragments = FragmentPool(pool.size, diagonal)
+        return replace(self, layers=(*self.layers[:number], fragments, *self.layers[number + 1 :]))
 
 
 _NORMALISE = Normalise(mean=118.380948, deviation=61.896913)

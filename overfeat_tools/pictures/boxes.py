@@ -40,11 +40,12 @@ def with_boxes(pixels: Array, boxes: Sequence[tuple[str, tuple[int, int, int, in
     shorter = min(image.size)
     line = max(2, round(shorter * _LINE))
     font = _font(min(max(round(shorter * _LETTERS), _LEAST_LETTERS), _MOST_LETTERS))
-    for number, (name, (left, top, right, bottom)) in reversed(list(enumerate(boxes))):
-        colour = _COLOURS[number % len(_COLOURS)]
+    coloured = [(_COLOURS[number % len(_COLOURS)], *each) for number, each in enumerate(boxes)][::-1]
+    for colour, _, (left, top, right, bottom) in coloured:
         inner = (left, top, max(right - 1, left), max(bottom - 1, top))
         draw.rectangle(inner, outline="black", width=line + 2)
         draw.rectangle(inner, outline=colour, width=line)
+    for colour, name, (left, top, _, _) in coloured:  # no line goes through a name
         _, _, wide, high = draw.textbbox((0, 0), name, font=font)
         x = max(0, min(left, image.width - int(wide) - 2 * line))
         y = max(0, top - int(high) - line)
@@ -53,12 +54,12 @@ def with_boxes(pixels: Array, boxes: Sequence[tuple[str, tuple[int, int, int, in
     return np.asarray(image)
 
 
-def as_picture(values: FloatArray, height: int, width: int) -> Array:
-    """Bring a map (rows, columns) of 0..1 to a picture's size, (H, W) uint8."""
+def enlarged(values: FloatArray, height: int, width: int) -> FloatArray:
+    """Bring a map (rows, columns) to a picture's size, (H, W)."""
     from PIL import Image
 
     image = Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    return to_bytes(np.asarray(image) * np.float32(255))
+    return np.array(image)
 
 
 @cache

@@ -1,10 +1,12 @@
 """Classes and where they are in a picture, as text, tsv and JSON; and pictures as PNM."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overfeat_tools.backend import Array
 from overfeat_tools.networks.classes import Class
+from overfeat_tools.networks.localize import Found, Windows
 from overfeat_tools.results.records import failure_record, json_record, shortest, tsv_record
 
 TSV_HEADING = b"picture\tfile\tindex\twnid\tname\tprobability\tx0\ty0\tx1\ty1\n"
@@ -20,6 +22,24 @@ class Located:
     what: Class
     probability: float
     edges: Edges
+
+
+def locate(
+    windows: Windows, classes: Sequence[Class], count: int, threshold: float, wanted: Sequence[Class] = ()
+) -> list[Located]:
+    """Find the boxes of the classes that are wanted, by default of the most probable ones; the most probable first."""
+    return [
+        Located(classes[each.index], each.probability, _whole_pixels(each, windows.height, windows.width))
+        for each in windows.find(count, [each.index for each in wanted])
+        if not each.probability < threshold
+    ]
+
+
+def _whole_pixels(found: Found, height: int, width: int) -> Edges:
+    """Give the pixels that a box touches, at least one."""
+    left, top, right, bottom = found.box
+    x0, y0 = min(math.floor(left), width - 1), min(math.floor(top), height - 1)
+    return x0, y0, min(max(math.ceil(right), x0 + 1), width), min(max(math.ceil(bottom), y0 + 1), height)
 
 
 def boxes_text(boxes: Sequence[Located]) -> bytes:
