@@ -212,7 +212,7 @@ def test_every_compiled_rectangle(
     """
     if backend.compiler is None:
         pytest.skip("they are compiled")
-    monkeypatch.setattr(compiled, "_ROUND_BYTES", 0)
+    monkeypatch.setattr(compiled, "_THREAD_ROUND_BYTES", 0)
     monkeypatch.setattr(compiled, "_MOST_ROUND_BYTES", 5 * 4 * (channels + 64) * 48)
     sides = range(max(4, kernel + 1), 9)
     sizes = {size for size in itertools.product(sides, sides) if min(size) < 8}

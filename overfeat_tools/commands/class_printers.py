@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.commands.record_printer import RecordPrinter
 from overfeat_tools.errors import ImageError, UsageError, reason
 from overfeat_tools.networks.classes import Class
-from overfeat_tools.networks.views import Looks
 from overfeat_tools.pictures import Item
 from overfeat_tools.results import accuracy, ranking
 
 if TYPE_CHECKING:
     from overfeat_tools.commands.classify import Options
+    from overfeat_tools.networks.views import Looks
 
 
 class Printer(RecordPrinter):
@@ -25,7 +27,7 @@ class Printer(RecordPrinter):
     def __init__(self, options: "Options", classes: Sequence[Class]) -> None:
         self.options, self.classes = options, classes
 
-    def answer(self, item: Item, result: FloatArray | Looks, **told: object) -> None:
+    def answer(self, item: Item, result: "FloatArray | Looks", **told: object) -> None:
         """Print a picture's classes."""
         best = ranking.rank(probabilities_of(result), self.classes, self.options.count, self.options.threshold)
         match self.options.form:
@@ -34,7 +36,7 @@ class Printer(RecordPrinter):
             case "tsv":
                 cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                found = result.best if isinstance(result, Looks) else None
+                found = None if isinstance(result, np.ndarray) else result.best
                 cli.write(ranking.ranking_json(best, item.number, item.file, found, **told, **item.told))
 
 
@@ -61,7 +63,7 @@ class Judge(Printer):
     def begin(self) -> None:
         """Print what comes before all pictures: nothing."""
 
-    def answer(self, item: Item, result: FloatArray | Looks, **told: object) -> None:
+    def answer(self, item: Item, result: "FloatArray | Looks", **told: object) -> None:
         """Count a picture, and in json print it."""
         if item.file is None:
             raise UsageError("--truth: pictures on standard input have no names to find their labels by; name files")
@@ -98,7 +100,7 @@ class Judge(Printer):
                 cli.write(self.accuracy.json())
 
 
-def probabilities_of(result: FloatArray | Looks) -> FloatArray:
+def probabilities_of(result: "FloatArray | Looks") -> FloatArray:
     """Give the probabilities of the classes: those of the only place, or the mean of what several views saw."""
-    probabilities: FloatArray = result.mean if isinstance(result, Looks) else result[0, 0]
+    probabilities: FloatArray = result[0, 0] if isinstance(result, np.ndarray) else result.mean
     return probabilities

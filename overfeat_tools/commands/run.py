@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter, process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overfeat_tools import cli
 from overfeat_tools.backend import Array, FloatArray
@@ -16,7 +16,6 @@ from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.parts import Begin, Given, begin_in_parts, begin_layers
 from overfeat_tools.networks.tables import describe_plans
-from overfeat_tools.networks.views import Views
 from overfeat_tools.pictures import (
     Batches,
     Item,
@@ -32,6 +31,9 @@ from overfeat_tools.pictures import (
     tasks,
 )
 from overfeat_tools.results.table import table
+
+if TYPE_CHECKING:
+    from overfeat_tools.networks.views import Views
 
 STAGES = "read", "decode", "fit", "compute", "write"
 
@@ -67,7 +69,7 @@ class Run:
     answer: Callable[[Item, Any], None]
     fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
-    views: Views[Any] | None = None
+    views: "Views[Any] | None" = None
     start: float = field(default_factory=perf_counter)
     core_seconds_before: float = field(default_factory=process_time)
     seconds: dict[str, float] = field(default_factory=dict)

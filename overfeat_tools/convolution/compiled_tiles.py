@@ -8,8 +8,8 @@ The basis, in which convolving is multiplying, is a parameter (`bases.py`): Four
 last everywhere, so nothing is rearranged between the three steps, and a single picture runs as well as a batch.  An
 element has one number of a channel or two: the first numbers of all channels, then the second ones.
 
-Tiles are taken in rounds: as many as the last-level cache holds V and M for, but so many that reading U again for
-each round costs less than writing and reading V and M.
+Tiles are taken in rounds: as many as the threads' own caches hold about half of V and M for, but so many that reading
+U again for each round costs less than writing and reading V and M.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
-# V and M together, for one round of tiles: what suits the last-level cache, and what bounds memory.
-_ROUND_BYTES = 32 << 20
+# V and M together, for one round of tiles: what suits the caches of a thread, and what bounds memory for all of them.
+_THREAD_ROUND_BYTES = 2 << 20
 _MOST_ROUND_BYTES = 128 << 20
 
 # Between one element and the next, and between one tile and the next: the elements of a tile, and the tiles that
@@ -79,7 +79,8 @@ class CompiledTiles(Tiles):
         channels, kernels = self.geometry.channels, self._padded
         tile_bytes = (channels + kernels) * self.tiling.pixels * FLOAT_BYTES
         worth_reading = channels * kernels // (channels + kernels)
-        return max(1, min(max(_ROUND_BYTES // tile_bytes, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
+        cached = self.backend.parallel * _THREAD_ROUND_BYTES // tile_bytes
+        return max(1, min(max(cached, worth_reading), _MOST_ROUND_BYTES // tile_bytes))
 
     def workspace_bytes(self, pictures: int) -> int:
         """Give the bytes of V and M of one round."""

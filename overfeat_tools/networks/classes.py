@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 from overfeat_tools.errors import OverfeatError, UsageError
 from overfeat_tools.networks.topology import Topology
+from overfeat_tools.networks.weights import PACKAGED
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ Labelled = Mapping[str, Sequence[Class]]
 def read_classes(topology: Topology) -> tuple[Class, ...]:
     """Read the classes of a network, from a list that came with the package, in the order of the network's output."""
     file = topology.class_file
-    text = (resources.files("overfeat_tools.networks") / "data" / file).read_text("utf-8")
-    rows = [line.split("\t") for line in text.splitlines()]
+    rows = [line.split("\t") for line in (PACKAGED / file).read_text("utf-8").splitlines()]
     if [int(index) for index, _, _ in rows] != list(range(len(rows))):
         raise OverfeatError(f"{file}: the classes are not numbered 0, 1, 2, ...")
     ordered = sorted(rows, key=lambda row: row[1]) if topology.has_sorted_classes else rows

@@ -7,7 +7,6 @@ asked for must be float32 of the shape expected.  (The library of that name woul
 Source: the format's description, https://huggingface.co/docs/safetensors
 """
 
-import json
 import math
 from collections.abc import Sequence
 from typing import IO, Any, NamedTuple
@@ -41,6 +40,8 @@ def read_header(file: IO[bytes], size: int) -> dict[str, Tensor]:
     HeaderError
         The file is not in the format.
     """
+    import json
+
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     first = _LENGTH_BYTES + length
     if length > LONGEST_HEADER_BYTES or first > size:

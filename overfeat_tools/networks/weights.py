@@ -24,7 +24,7 @@ from overfeat_tools.paths import data_folder
 KernelShape = tuple[int, int, int, int]
 
 PACKAGED = Path(__file__).with_name("data")
-"""The folder of the weights that come with the package."""
+"""The folder of the weights and lists of classes that come with the package."""
 
 
 def weights_folder(named: str | Path | None = None) -> Path:
