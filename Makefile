@@ -53,7 +53,7 @@ man: $(VENV)/.base
 
 doc: $(VENV)/.doc
 	$(BIN)/pdoc -d numpy -o build/doc overfeat_tools.library overfeat_tools.compat overfeat_tools.errors \
-	    '!overfeat_tools.compat.torch' '!overfeat_tools.library.[a-z]*'
+	    '!overfeat_tools.compat.torch' '!overfeat_tools.library.[a-z]*' overfeat_tools.library.opened
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py

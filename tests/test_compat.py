@@ -153,6 +153,8 @@ def test_maps_of_larger_pictures() -> None:
 
 BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[], object]]] = {
     "another network": (errors.UsageError, "0 .fast. or 1", lambda: compat.init("x", 2)),
+    "no network at all": (errors.UsageError, r"net_idx=\[\]", lambda: compat.init("x", [])),  # type: ignore[arg-type]
+    "no path": (errors.UsageError, "weight_file_path=3", lambda: compat.init(3)),  # type: ignore[arg-type]
     "no weights": (errors.WeightsError, "no weights of fast", lambda: compat.init("/nonexistent/net_weight_0", 0)),
     "colours last": (errors.UsageError, r"\(3, H, W\)", lambda: compat.fprop(picture(1).transpose(1, 2, 0))),
     "a batch": (errors.UsageError, r"\(3, H, W\)", lambda: compat.fprop(picture(1)[None])),

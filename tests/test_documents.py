@@ -24,7 +24,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROGRAMS = list(PROJECT["project"]["scripts"])
 PAGES = {page.stem: page.read_text("utf-8") for page in sorted(MAN.glob("*.[1-9]"))}
 OVERVIEW = PAGES["overfeat_tools"]
-DOCUMENTS = {"README.md": README, "CHANGELOG": CHANGELOG, **PAGES}
+MARKDOWN = {page.name: page.read_text("utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+DOCUMENTS = {**MARKDOWN, "CHANGELOG": CHANGELOG, **PAGES}
 
 FLAG = re.compile(r"(?<![^\s`('\"])--?[A-Za-z][\w-]*")
 SIGNALS = {"130", "141"}  # what a shell makes of SIGINT and SIGPIPE
@@ -56,9 +57,15 @@ def displays(page: str) -> list[str]:
     return [re.sub(r"\\\(..|\\[-&e]", lambda escape: plain[escape[0]], source) for source in sources]
 
 
+def blocks(language: str) -> list[tuple[str, str]]:
+    """List the examples in Markdown, each with its document."""
+    form = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [(name, block) for name, page in MARKDOWN.items() for block in form.findall(page)]
+
+
 def scripts() -> list[tuple[str, str]]:
     """List all shell examples, each with its document."""
-    found = [("README.md", block) for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)]
+    found = blocks("sh")
     for name, page in PAGES.items():
         found += [(name, block) for block in displays(page) if not block.startswith(("import ", "pip "))]
     return found
@@ -119,15 +126,17 @@ def test_programs_named_exist(document: str) -> None:
 
 
 def test_examples_use_options_that_exist() -> None:
-    inline = [("README.md", code) for code in re.findall(r"`(of-[^`]+)`", README)]
+    calls = [(name, code) for name, page in MARKDOWN.items() for code in re.findall(r"`(of-[^`]+)`", page)]
+    calls += [(name, code) for name, block in blocks("") for code in re.findall(r"^\$ (.*)", block, re.MULTILINE)]
     seen = 0
-    for document, text in [*scripts(), *inline]:
-        calls = re.findall(r"\b(of-[a-z]+)\b([^|;&)#`\n<>]*)", text.replace("\\\n", " "))
-        for program, arguments in calls:
+    for document, text in [*scripts(), *calls]:
+        found = re.findall(r"\b(of-[a-z]+)\b([^|;&)#`\n<>]*)", text.replace("\\\n", " "))
+        for program, arguments in found:
             assert set(FLAG.findall(arguments)) <= flags(program), f"{document}: {program}"
             seen += 1
     assert seen >= len(PROGRAMS)
-    mentioned = {flag for code in re.findall(r"(?<!`)`(-[^`]+)`", README) for flag in FLAG.findall(code)}
+    inline = [code for page in MARKDOWN.values() for code in re.findall(r"(?<!`)`(-[^`]+)`", page)]
+    mentioned = {flag for code in inline for flag in FLAG.findall(code)}
     assert mentioned <= set().union(*map(flags, PROGRAMS))
 
 
@@ -138,25 +147,41 @@ def test_examples_are_shell(document: str, script: str) -> None:
 
 
 def test_python_examples_are_python() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    blocks += [block for page in PAGES.values() for block in displays(page) if block.startswith("import ")]
-    for block in blocks:
-        compile(block, "example", "exec")
-
-
-def test_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is said to run as it is runs, and prints what is said."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    examples = [block for block in blocks if '"tiny"' in block]
-    monkeypatch.chdir(ROOT)
+    examples = [block for _, block in blocks("python")]
+    examples += [block for page in PAGES.values() for block in displays(page) if block.startswith("import ")]
     for example in examples:
+        compile(example, "example", "exec")
+
+
+def test_python_in_markdown_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said to run as it is runs, and prints what is said."""
+    examples = [(name, block) for name, block in blocks("python") if '"tiny"' in block]
+    monkeypatch.chdir(ROOT)
+    for name, example in examples:
         if all(map(importlib.util.find_spec, re.findall(r"^(?:from|import) (torch|sklearn)\b", example, re.MULTILINE))):
-            exec(compile(example, "README.md", "exec"), {})  # noqa: S102 -- our own
+            exec(compile(example, name, "exec"), {})  # noqa: S102 -- our own
             printed = capsys.readouterr().out.splitlines()
             for said in re.findall(r"print\(.*\)  # (.*)", example):
                 assert said in printed
-            if example is examples[0]:
+            if "classify" in example:
                 assert printed[0].startswith("star 0.9")
+
+
+def test_links_lead_somewhere() -> None:
+    """Files are there, and have the headings that are linked to."""
+    for name, page in MARKDOWN.items():
+        here = ROOT / name if name == "README.md" else ROOT / "docs" / name
+        text = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+        for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+            file = (here.parent / target) if target else here
+            assert file.is_file(), f"{name}: {target}"
+            headings = re.findall(r"^#+ (.*)", file.read_text("utf-8"), re.MULTILINE)
+            found = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert not heading or heading in found, f"{name}: #{heading}"
+
+
+def test_lines_of_markdown_fit() -> None:
+    assert [line for page in MARKDOWN.values() for line in page.splitlines() if len(line) > 120] == []
 
 
 def test_make_targets_exist() -> None:

@@ -341,6 +341,12 @@ def test_a_closed_network(tmp_path: Path) -> None:
             make(net)
 
 
+@pytest.mark.parametrize("make", [interop.to_torch, lambda net: interop.to_onnx(net, "/nowhere/tiny.onnx")])
+def test_what_is_no_network(make: Untyped) -> None:
+    with pytest.raises(UsageError, match="a Network expected; str came"):
+        make("tiny")
+
+
 # The command.
 
 

@@ -62,12 +62,14 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "no file": (errors.ImageError, "none.png: no such file", lambda net: net.features("none.png")),
     "no picture": (errors.ImageError, "not a picture", lambda net: net.features(b"certainly not")),
     "several in a file": (errors.ImageError, "several", lambda net: net.features(str(SAMPLES / "stream.ppm"))),
-    "a folder": (errors.ImageError, "is a directory", lambda net: net.features(SAMPLES)),
+    "a folder": (errors.ImageError, "is a directory; the files in it", lambda net: net.features(SAMPLES)),
     "no such layer": (errors.UsageError, r"0\.\.22", lambda net: net.layers(drawn(1), [23])),
     "a negative layer": (errors.UsageError, r"0\.\.22", lambda net: net.layers(drawn(1), [-1])),
     "no such name": (errors.UsageError, "features, scores or", lambda net: net.layers(drawn(1), ["last"])),  # type: ignore[list-item]
     "a broken number": (errors.UsageError, "whole number", lambda net: net.layers(drawn(1), [1.5])),  # type: ignore[list-item]
     "no layers": (errors.UsageError, "no layers", lambda net: net.layers(drawn(1), [])),
+    "one layer": (errors.UsageError, "layers=12: a list", lambda net: net.layers(drawn(1), 12)),  # type: ignore[arg-type]
+    "one layer by name": (errors.UsageError, "layers='features': a list", lambda net: net.layers(drawn(1), "features")),  # type: ignore[arg-type]
     "no classes": (errors.UsageError, "at least 1", lambda net: net.classify(drawn(1), n=0)),
     "a size too small": (errors.UsageError, "size 100", lambda net: net.features(drawn(1), size=100)),
     "a size of many answers": (errors.UsageError, "231 to 262", lambda net: net.classify(drawn(1), size=500)),
@@ -113,6 +115,7 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "threads": (errors.UsageError, "at least 1", lambda _: Network("tiny", threads=0)),
     "half a thread": (errors.UsageError, "whole number", lambda _: Network("tiny", threads=0.5)),  # type: ignore[arg-type]
     "no folder": (errors.UsageError, "name of a folder", lambda _: Network("fast", weights="")),
+    "no name of a folder": (errors.UsageError, "weights=3: ", lambda _: Network("fast", weights=3)),  # type: ignore[arg-type]
     "no weights": (errors.WeightsError, "no weights of fast", lambda _: Network("fast", weights="/nonexistent")),
 }  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_full_size(weights: Callable[[str], Path]) -> None:
 
 def test_it_is_refused_where_it_cannot_be_kept() -> None:
     network = Network(TINY, None, CpuBackend(2, compiling=False), reproducible=True)
-    with pytest.raises(BackendError, match="--reproducible needs compiled kernels"):
+    with pytest.raises(BackendError, match="reproducible results need compiled kernels"):
         network.check_reproducible()
     small = Network(TINY, None, CpuBackend(2), packed_limit_bytes=1000, reproducible=True)
     if small.backend.compiler:

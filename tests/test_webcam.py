@@ -297,6 +297,7 @@ def test_no_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"source": "a", "camera": 1}, "--source a .* -w"),
         ({"source": "-", "size": "640x480"}, "--size"),
+        ({"source": ""}, "name of a file"),
         ({"size": "640"}, "WIDTHxHEIGHT"),
         ({"draw": True, "form": "tsv"}, "--draw"),
         ({"header": True}, "--header .* tsv"),

@@ -48,13 +48,13 @@ def open_cuda() -> "CudaBackend":
         There is no cupy, no card, or they don't work.
     """
     if importlib.util.find_spec("cupy") is None:
-        raise BackendError("--device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use --device cpu")
+        raise BackendError("the device cuda needs cupy: pip install 'overfeat_tools[cuda]', or use the device cpu")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
             return CudaBackend()
     except Exception as error:  # whatever cupy, the driver or a library has to say
-        raise BackendError(f"--device cuda: no card that works ({reason_of(error)}); use --device cpu") from error
+        raise BackendError(f"device cuda: no card that works ({reason_of(error)}); use the device cpu") from error
 
 
 class CudaBackend:

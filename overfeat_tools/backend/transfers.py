@@ -30,7 +30,7 @@ def translated_errors() -> Iterator[None]:
         reason = reason_of(error)
         if "memoryallocation" in reason or "alloc_failed" in reason:
             raise MemoryError(reason) from error
-        raise BackendError(f"--device cuda: the card failed ({reason}); use --device cpu") from error
+        raise BackendError(f"device cuda: the card failed ({reason}); use the device cpu") from error
 
 
 def round_up(size_bytes: int) -> int:

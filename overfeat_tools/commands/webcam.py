@@ -147,6 +147,8 @@ class Options(cli.EngineOptions):
             They do.
         """
         cli.check_header(self.form or "", header=self.header)
+        if self.source == "":
+            raise UsageError("--source: the name of a file, a URL or - expected")
         if self.source is not None and (self.camera is not None or self.size is not None):
             raise UsageError(f"--source {self.source} is no camera: it goes with neither -w nor --size")
         if self.size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", self.size, re.ASCII):

@@ -77,8 +77,10 @@ def init(weight_file_path: str | os.PathLike[str] | None = None, net_idx: int | 
     22
     """
     global _state  # noqa: PLW0603 -- the original's interface has one network
-    if net_idx not in _NETWORKS:
+    if net_idx not in list(_NETWORKS):  # a list, so that any object may be looked for
         raise UsageError(f"net_idx={net_idx!r}: 0 (fast) or 1 (accurate) expected")
+    if not (weight_file_path is None or isinstance(weight_file_path, str | bytes | os.PathLike)):
+        raise UsageError(f"weight_file_path={weight_file_path!r}: the name of a file expected")
     topology, folder = TOPOLOGIES[_NETWORKS[net_idx]], None
     if weight_file_path is not None and not topology.packaged:
         path = Path(os.fsdecode(weight_file_path))

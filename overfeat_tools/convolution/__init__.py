@@ -194,7 +194,7 @@ class Convolution:
         algorithm = self._fixed(geometry, pool_size)
         if not self._account.fits(algorithm):
             needed = f"{algorithm.packed_bytes >> 20} MiB for the weights of a layer"
-            raise BackendError(f"--reproducible: {needed} are more than $OVERFEAT_MEMORY leaves")
+            raise BackendError(f"for reproducible results, {needed} are more than $OVERFEAT_MEMORY leaves")
         self.used[str(algorithm)] += 1
         return algorithm
 

@@ -85,7 +85,7 @@ def choose_reproducible(geometry: Geometry, pool_size: int, backend: Backend, me
     found = [algorithm for algorithm in list_algorithms(geometry, backend) if usable and algorithm.is_compiled]
     wanted = [algorithm for algorithm in found if algorithm.method == method] or found
     if not wanted:
-        raise BackendError("--reproducible needs compiled kernels, and none suit this processor and network")
+        raise BackendError("reproducible results need compiled kernels, and none suit this processor and network")
     best = estimate(wanted, _TYPICAL_PICTURES, Rates(), pool_size)[0].algorithm
     return replace(best, one_order=True) if isinstance(best, unpacked.Unpacked) else best
 

@@ -92,3 +92,4 @@ def _module(layer: Layer, channels: int, parameters: Parameters) -> nn.Module:
             return nn.ZeroPad2d(layer.width)
         case Softmax():
             return nn.Softmax(dim=1)
+    raise TypeError(layer)

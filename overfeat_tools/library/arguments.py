@@ -1,6 +1,7 @@
 """The arguments of the library: what they may be, and what is said of others."""
 
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -32,8 +33,13 @@ def check_opening(name: object, weights: object, device: object, threads: object
     check_word("method", method, _METHODS)
     if threads is not None:
         check_count("threads", threads)
-    if weights == "":
-        raise UsageError("weights='': the name of a folder expected")
+    check_path("weights", weights, "a folder")
+
+
+def check_path(name: str, value: object, what: str) -> None:
+    """Refuse what is no name of a file or folder, and is not None."""
+    if value == "" or not (value is None or isinstance(value, str | os.PathLike)):
+        raise UsageError(f"{name}={value!r}: the name of {what} expected")
 
 
 def check_word(name: str, value: object, words: Sequence[str]) -> None:
@@ -113,6 +119,16 @@ def scales_of(scales: Iterable[int] | None) -> tuple[int, ...]:
     if not found or len(set(found)) < len(found) or not set(found) <= set(SIZES):
         raise UsageError(f"scales={scales!r}: different numbers from 1 to {max(SIZES)} expected")
     return tuple(sorted(found))
+
+
+def several_layers(layers: object) -> list[Layer]:
+    """Give the layers that are asked for, several in any iterable."""
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise UsageError(f"layers={layers!r}: a list of layers expected")
+    found = list(layers)
+    if not found:
+        raise UsageError("no layers are asked for")
+    return found
 
 
 def layer_number(topology: Topology, layer: Layer) -> int:

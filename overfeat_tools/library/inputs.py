@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -134,7 +135,10 @@ def _read(source: Source, number: int, place: str, side: int | None) -> Item | U
     one = found[0]
     if isinstance(one, Undecoded):
         return replace(one, item=item)
-    return replace(item, pixels=one.pixels, error=one.error, warning=one.warning)
+    error = one.error
+    if error and source.file and Path(source.file).is_dir():
+        error = ImageError("is a directory; the files in it are expected")
+    return replace(item, pixels=one.pixels, error=error, warning=one.warning)
 
 
 def _pixels(array: object, place: str, scale: Scale) -> Iterator[Array]:

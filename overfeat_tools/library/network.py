@@ -5,7 +5,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.errors import ImageError, UsageError
+from overfeat_tools.errors import ImageError
 from overfeat_tools.library import arguments
 from overfeat_tools.library.answering import Work, every, maps_of, raised, seen_by
 from overfeat_tools.library.arguments import Layer, Looking, Size, Stride
@@ -192,9 +192,7 @@ class Network(Locating):
         >>> {layer: values.shape for layer, values in maps.items()}
         {3: (32, 28, 28), 'features': (96, 1, 1)}
         """
-        numbers = {layer: self.layer_number(layer) for layer in layers}
-        if not numbers:
-            raise UsageError("no layers are asked for")
+        numbers = {layer: self.layer_number(layer) for layer in arguments.several_layers(layers)}
         these, wanted = given(pictures, scale), tuple(dict.fromkeys(numbers.values()))
         rows = every(self._maps(these, wanted, size))
         if these.one:

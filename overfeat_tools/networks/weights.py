@@ -46,7 +46,7 @@ def weights_folder(named: str | Path | None = None) -> Path:
         raise UsageError("-d: the name of a folder expected")
     folder = named or os.environ.get("OVERFEAT_DATA") or data_folder()
     if folder is None:
-        raise WeightsError("no home folder to look for weights in; name their folder with -d or $OVERFEAT_DATA")
+        raise WeightsError("no home folder to look for weights in; name their folder (-d, $OVERFEAT_DATA)")
     return Path(folder)
 
 
@@ -88,13 +88,13 @@ def map_weights(
             numbers = np.memmap(file, np.uint8, "r").view(np.ndarray)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"{path}: no weights of {network} here; {cure}, name their folder with -d, "
-            "or try --net tiny, which knows only drawn patterns"
+            f"{path}: no weights of {network} here; {cure}, name their folder (-d, $OVERFEAT_DATA), "
+            "or try the network tiny, which knows only drawn patterns"
         ) from error
     except OSError as error:
         if error.errno == errno.ENOMEM:
             raise OverfeatError(f"{path}: not enough memory to map {file_bytes(shapes)} bytes") from error
-        raise WeightsError(f"{path}: {reason(error)}; {cure}, or name their folder with -d") from error
+        raise WeightsError(f"{path}: {reason(error)}; {cure}, or name another folder (-d, $OVERFEAT_DATA)") from error
     except safetensors.HeaderError as error:
         raise WeightsError(f"{path}: not the weights of {network}: {error}; {cure}") from error
 

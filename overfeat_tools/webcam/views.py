@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,19 +30,6 @@ class Answer:
         """Tell how the run goes."""
         age_ms = round(1000 * self.age_seconds)
         return f"{network}  {self.a_second:.1f} pictures/s  age {age_ms} ms  {self.dropped} dropped"
-
-
-class View(Protocol):
-    """Shows answers."""
-
-    def show(self, answer: Answer) -> None:
-        """Show an answer."""
-
-    def fail(self, item: Item) -> None:
-        """Show that a picture can't be used."""
-
-    def idle(self) -> bool:
-        """Look whether something has changed but the source; tell whether somebody wants the end."""
 
 
 class Records:
@@ -114,6 +101,10 @@ class Live:
         if self._last and self._screen.is_stale:
             self.show(self._last)
         return self._screen.asked_to_end()
+
+
+View: TypeAlias = Records | Live
+"""What shows answers and failures; `idle` looks for other changes, and tells whether somebody wants the end."""
 
 
 @contextmanager
