@@ -114,7 +114,7 @@ def test_other_settings_are_refused_and_forced(folder: Path, tmp_path: Path) -> 
     arguments = ("-i", folder, "-o", tmp_path)
     batch(*arguments)
     before = contents(tmp_path)
-    batch(*arguments, "-L", "3").one_line(2, "made with layer 19, not 3", "--force")
+    batch(*arguments, "-L", "3").one_line(2, "made with layers 19, not 3", "--force")
     batch(*arguments, "--format", "npy").one_line(2, "format")
     assert contents(tmp_path) == before
     assert batch(*arguments, "-L", "16", "--force").status == 3
@@ -182,6 +182,41 @@ def test_lines_have_every_picture_and_its_classes(folder: Path) -> None:
     good = {folder / line["file"]: line["classes"] for line in lines if line["status"] == "ok"}
     shown = run("classify", "--net", "tiny", "-n", "2", "--format", "json", "--reproducible", *good)
     assert [json.loads(line)["classes"] for line in shown.out.splitlines()] == list(good.values())
+
+
+def test_several_layers_from_one_pass(folder: Path, tmp_path: Path) -> None:
+    """A file for each layer, or a line; in them what of-layer prints."""
+    good = folder / "00003.bmp"
+    assert batch("-i", good, "-o", "out", "-L", "3,features", cwd=tmp_path).status == 0
+    printed = batch("-i", good, "-o", "-", "-L", "3,features").out.splitlines()
+    objects = batch("-i", good, "-o", "-", "-L", "3,features", "--format", "json", "-q").out.splitlines()
+    for line, told, number in zip(printed, map(json.loads, objects), (3, 19), strict=True):
+        (made,) = (tmp_path / "out").rglob(f"00003.bmp.L{number}.features")
+        shown = run("layer", "--net", "tiny", "-L", str(number), "--size", "input", "--reproducible", good).out
+        np.testing.assert_allclose(
+            np.float32(made.read_bytes().split()), np.float32(shown.split()), rtol=1e-4, atol=1e-4
+        )
+        cells = line.split(b"\t")
+        assert (cells[2:6], cells[6].split()) == ([b"%d" % number, *shown.split()[:3]], made.read_bytes().split()[3:])
+        assert (told["layer"], told["shape"]) == (number, [int(length) for length in shown.split()[:3]])
+    made.unlink()
+    assert batch("-i", good, "-o", "out", "-L", "3,19", cwd=tmp_path).err.startswith("of-batch: 1 done")
+
+
+@pytest.mark.parametrize("views", ["ten", "dense"])
+def test_classes_of_views(views: str, tmp_path: Path) -> None:
+    """They are those of of-classify, and the layers are those of the picture as it is."""
+    pictures = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(pictures):
+        path.write_bytes(saved(smooth(240, 231 + 16 * (number % 2)), "PNG"))
+    lines = batch("-i", tmp_path, "-o", "-", "--format", "json", "--classes", "2", "--views", views).out.splitlines()
+    options = ("--net", "tiny", "--format", "json", "--reproducible")
+    shown = run("classify", *options, "-n", "2", "--views", views, *pictures).out.splitlines()
+    features = run("features", *options, "--size", "input", *pictures).out.splitlines()
+    for line, classes, maps in zip(*(map(json.loads, each) for each in (lines, shown, features)), strict=True):
+        assert line["values"] == maps["values"]
+        wanted = [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in classes["classes"]]
+        assert [(each["name"], each["probability"]) for each in line["classes"]] == wanted
 
 
 def test_names(tmp_path: Path) -> None:
@@ -263,6 +298,10 @@ def test_size_is_that_of_the_whole_picture(tmp_path: Path) -> None:
         (["-i", "x", "-o", "out", "--shard", "0/3"], "3/16"),
         (["-i", "x", "-o", "out", "--classes", "3"], "parquet or json"),
         (["-i", "x", "-o", "-", "--dask", "local"], "folder"),
+        (["-i", "x", "-o", "out", "--views", "ten"], "--classes"),
+        (["-i", "x", "-o", "out", "-L", "3,pixels"], "-L 3,pixels"),
+        (["-i", "x", "-o", "out", "-L", "3,99"], "0..22"),
+        (["-i", "x", "-o", "out", "-L", "19,features"], "once"),
         (["-i", "x", "-o", "out", "--force", "--shard", "1/2"], "--shard"),
         (["-i", "-", "-i", "x", "-o", "out"], "standard input"),
         (["-i", "nowhere://x/y", "-o", "out"], "nowhere://"),

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task
+from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task, bytes_of
 from overfeat_tools.batch.rows import KILLER, UNREADABLE, Row
 from overfeat_tools.batch.storage import StorageError, fetch, is_remote
 from overfeat_tools.errors import OverfeatError, reason
@@ -123,7 +123,7 @@ class Readers:
                 return [(Row(task.name, UNREADABLE, str(error), stamp=piece.stamp), None)]
             except OSError as error:
                 return [(Row(task.name, UNREADABLE, reason(error), stamp=piece.stamp), None)]
-        return [(replace(row, stamp=piece.stamp), pixels) for row, pixels in self._decoded(task)]
+        return [(replace(row, stamp=piece.stamp), shown) for row, shown in self._decoded(task)]
 
     def _decoded(self, task: Task) -> Found:
         """Have a file decoded; a second process tries what a first died of."""
@@ -204,7 +204,7 @@ class _Ahead:
 
 
 def _size(found: Found | None) -> int:
-    return sum(0 if pixels is None else pixels.nbytes for _, pixels in found or ())
+    return sum(bytes_of(shown) for _, shown in found or ())
 
 
 class _DiedError(Exception):
