@@ -5,6 +5,7 @@ doubt which picture it died of, as it has one at a time; that is tried once more
 may have ended the first.
 """
 
+import fcntl
 import pickle
 import queue
 import signal
@@ -23,6 +24,7 @@ from overfeat_tools.batch.storage import StorageError, fetch, is_remote
 from overfeat_tools.errors import OverfeatError, reason
 
 _MOST_AHEAD_BYTES = 512 << 20
+_PIPE_BYTES = 1 << 20  # a fitted picture in one piece
 _FETCHERS = 8  # threads for each process, where files have to be brought
 _MOST_FAULTS = 8  # of storage, one after the other: it is not the files then
 
@@ -223,6 +225,9 @@ class _Process:
             )
         except OSError as error:
             raise OverfeatError(f"can't start a process to decode pictures: {reason(error)}") from error
+        assert self._process.stdout  # noqa: S101 -- for the type checker
+        with suppress(OSError, AttributeError):  # not every system can, and a user may have only so much of it
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with suppress(BrokenPipeError):
             self._send(reading)
 
