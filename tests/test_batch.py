@@ -8,10 +8,12 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from overfeat_tools import Network
 from tests import batch_pictures
 from tests.batch_pictures import KILLER, contents
 from tests.picture_files import saved, smooth
@@ -185,38 +187,40 @@ def test_lines_have_every_picture_and_its_classes(folder: Path) -> None:
 
 
 def test_several_layers_from_one_pass(folder: Path, tmp_path: Path) -> None:
-    """A file for each layer, or a line; in them what of-layer prints."""
-    good = folder / "00003.bmp"
+    """A file for each layer, or a line, as of-layer would write them; one that is gone is made again."""
+    good, numbers = folder / "00003.bmp", (3, 19)
+    expected = Network("tiny", reproducible=True).layers(str(good), numbers, size="input")
     assert batch("-i", good, "-o", "out", "-L", "3,features", cwd=tmp_path).status == 0
     printed = batch("-i", good, "-o", "-", "-L", "3,features").out.splitlines()
     objects = batch("-i", good, "-o", "-", "-L", "3,features", "--format", "json", "-q").out.splitlines()
-    for line, told, number in zip(printed, map(json.loads, objects), (3, 19), strict=True):
+    for line, told, number in zip(printed, map(json.loads, objects), numbers, strict=True):
         (made,) = (tmp_path / "out").rglob(f"00003.bmp.L{number}.features")
-        shown = run("layer", "--net", "tiny", "-L", str(number), "--size", "input", "--reproducible", good).out
-        np.testing.assert_allclose(
-            np.float32(made.read_bytes().split()), np.float32(shown.split()), rtol=1e-4, atol=1e-4
-        )
-        cells = line.split(b"\t")
-        assert (cells[2:6], cells[6].split()) == ([b"%d" % number, *shown.split()[:3]], made.read_bytes().split()[3:])
-        assert (told["layer"], told["shape"]) == (number, [int(length) for length in shown.split()[:3]])
+        head, values = made.read_text().splitlines()
+        cells = line.decode().split("\t")
+        assert (cells[2:6], cells[6]) == ([str(number), *head.split()], values.rstrip())
+        assert (told["layer"], told["shape"]) == (number, [*map(int, head.split())])
+        found = np.float32(told["values"]).reshape(told["shape"])
+        np.testing.assert_allclose(found, expected[number], atol=1e-5)
+        np.testing.assert_allclose(np.float32(values.split()), found.reshape(-1), rtol=1e-5)
     made.unlink()
-    assert batch("-i", good, "-o", "out", "-L", "3,19", cwd=tmp_path).err.startswith("of-batch: 1 done")
+    assert "1 done, none failed" in batch("-i", good, "-o", "out", "-L", "3,19", cwd=tmp_path).err
+    assert made.exists()
 
 
 @pytest.mark.parametrize("views", ["ten", "dense"])
-def test_classes_of_views(views: str, tmp_path: Path) -> None:
+def test_classes_of_views(views: Literal["ten", "dense"], tmp_path: Path) -> None:
     """They are those of of-classify, and the layers are those of the picture as it is."""
     pictures = [tmp_path / f"{number}.png" for number in range(3)]
     for number, path in enumerate(pictures):
         path.write_bytes(saved(smooth(240, 231 + 16 * (number % 2)), "PNG"))
     lines = batch("-i", tmp_path, "-o", "-", "--format", "json", "--classes", "2", "--views", views).out.splitlines()
-    options = ("--net", "tiny", "--format", "json", "--reproducible")
-    shown = run("classify", *options, "-n", "2", "--views", views, *pictures).out.splitlines()
-    features = run("features", *options, "--size", "input", *pictures).out.splitlines()
-    for line, classes, maps in zip(*(map(json.loads, each) for each in (lines, shown, features)), strict=True):
-        assert line["values"] == maps["values"]
-        wanted = [(each["name"], pytest.approx(each["probability"], abs=1e-5)) for each in classes["classes"]]
-        assert [(each["name"], each["probability"]) for each in line["classes"]] == wanted
+    network = Network("tiny", reproducible=True)
+    expected = network.classify([str(path) for path in pictures], 2, views=views)
+    features = network.features([str(path) for path in pictures], size="input")
+    for line, classes, values in zip(map(json.loads, lines), expected, features, strict=True):
+        np.testing.assert_array_equal(np.float32(line["values"]), values)
+        assert [each["wnid"] for each in line["classes"]] == [wnid for wnid, _, _ in classes]
+        assert [each["probability"] for each in line["classes"]] == pytest.approx([each[2] for each in classes], 1e-4)
 
 
 def test_names(tmp_path: Path) -> None:
