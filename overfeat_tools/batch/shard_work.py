@@ -39,9 +39,9 @@ class Writing:
             self._failed = True
             raise
 
-    def written(self, most: int | None = None) -> Iterator[Written]:
-        """Give what was written, or raise what failed; with `most`, wait until no more rows than that are left."""
-        while self._pending and (self._pending[0][1].done() or (most is not None and self._rows > most)):
+    def written(self, most: int) -> Iterator[Written]:
+        """Give what was written, or raise what failed; wait if more rows are left, beside those put last."""
+        while self._pending and (self._pending[0][1].done() or (len(self._pending) > 1 and self._rows > most)):
             yield self._next()
 
     def finish(self) -> Iterator[Written]:
