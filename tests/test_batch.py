@@ -8,10 +8,12 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from overfeat_tools import Network
 from tests import batch_pictures
 from tests.batch_pictures import KILLER, contents
 from tests.picture_files import saved, smooth
@@ -114,7 +116,7 @@ def test_other_settings_are_refused_and_forced(folder: Path, tmp_path: Path) -> 
     arguments = ("-i", folder, "-o", tmp_path)
     batch(*arguments)
     before = contents(tmp_path)
-    batch(*arguments, "-L", "3").one_line(2, "made with layer 19, not 3", "--force")
+    batch(*arguments, "-L", "3").one_line(2, "made with layers 19, not 3", "--force")
     batch(*arguments, "--format", "npy").one_line(2, "format")
     assert contents(tmp_path) == before
     assert batch(*arguments, "-L", "16", "--force").status == 3
@@ -182,6 +184,43 @@ def test_lines_have_every_picture_and_its_classes(folder: Path) -> None:
     good = {folder / line["file"]: line["classes"] for line in lines if line["status"] == "ok"}
     shown = run("classify", "--net", "tiny", "-n", "2", "--format", "json", "--reproducible", *good)
     assert [json.loads(line)["classes"] for line in shown.out.splitlines()] == list(good.values())
+
+
+def test_several_layers_from_one_pass(folder: Path, tmp_path: Path) -> None:
+    """A file for each layer, or a line, as of-layer would write them; one that is gone is made again."""
+    good, numbers = folder / "00003.bmp", (3, 19)
+    expected = Network("tiny", reproducible=True).layers(str(good), numbers, size="input")
+    assert batch("-i", good, "-o", "out", "-L", "3,features", cwd=tmp_path).status == 0
+    printed = batch("-i", good, "-o", "-", "-L", "3,features").out.splitlines()
+    objects = batch("-i", good, "-o", "-", "-L", "3,features", "--format", "json", "-q").out.splitlines()
+    for line, told, number in zip(printed, map(json.loads, objects), numbers, strict=True):
+        (made,) = (tmp_path / "out").rglob(f"00003.bmp.L{number}.features")
+        head, values = made.read_text().splitlines()
+        cells = line.decode().split("\t")
+        assert (cells[2:6], cells[6]) == ([str(number), *head.split()], values.rstrip())
+        assert (told["layer"], told["shape"]) == (number, [*map(int, head.split())])
+        found = np.float32(told["values"]).reshape(told["shape"])
+        np.testing.assert_allclose(found, expected[number], atol=1e-5)
+        np.testing.assert_allclose(np.float32(values.split()), found.reshape(-1), rtol=1e-5)
+    made.unlink()
+    assert "1 done, none failed" in batch("-i", good, "-o", "out", "-L", "3,19", cwd=tmp_path).err
+    assert made.exists()
+
+
+@pytest.mark.parametrize("views", ["ten", "dense"])
+def test_classes_of_views(views: Literal["ten", "dense"], tmp_path: Path) -> None:
+    """They are those of of-classify, and the layers are those of the picture as it is."""
+    pictures = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(pictures):
+        path.write_bytes(saved(smooth(240, 231 + 16 * (number % 2)), "PNG"))
+    lines = batch("-i", tmp_path, "-o", "-", "--format", "json", "--classes", "2", "--views", views).out.splitlines()
+    network = Network("tiny", reproducible=True)
+    expected = network.classify([str(path) for path in pictures], 2, views=views)
+    features = network.features([str(path) for path in pictures], size="input")
+    for line, classes, values in zip(map(json.loads, lines), expected, features, strict=True):
+        np.testing.assert_array_equal(np.float32(line["values"]), values)
+        assert [each["wnid"] for each in line["classes"]] == [wnid for wnid, _, _ in classes]
+        assert [each["probability"] for each in line["classes"]] == pytest.approx([each[2] for each in classes], 1e-4)
 
 
 def test_names(tmp_path: Path) -> None:
@@ -257,17 +296,22 @@ def test_size_is_that_of_the_whole_picture(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["-i", "x"], "-o"),
-        (["-i", "x", "-o", "-", "--format", "npy"], "tsv or json"),
-        (["-i", "x", "-o", "out", "--format", "tsv"], "-o -"),
-        (["-i", "x", "-o", "out", "--shard", "4/3"], "3/16"),
-        (["-i", "x", "-o", "out", "--shard", "0/3"], "3/16"),
-        (["-i", "x", "-o", "out", "--classes", "3"], "parquet or json"),
-        (["-i", "x", "-o", "-", "--dask", "local"], "folder"),
-        (["-i", "x", "-o", "out", "--force", "--shard", "1/2"], "--shard"),
-        (["-i", "-", "-i", "x", "-o", "out"], "standard input"),
+        (["-i", ".", "-o", "-", "--format", "npy"], "tsv or json"),
+        (["-i", ".", "-o", "out", "--format", "tsv"], "-o -"),
+        (["-i", ".", "-o", "out", "--shard", "4/3"], "3/16"),
+        (["-i", ".", "-o", "out", "--shard", "0/3"], "3/16"),
+        (["-i", ".", "-o", "out", "--classes", "3"], "parquet or json"),
+        (["-i", ".", "-o", "-", "--dask", "local"], "folder"),
+        (["-i", ".", "-o", "out", "--views", "ten"], "--classes"),
+        (["-i", ".", "-o", "out", "-L", "3,pixels"], "-L 3,pixels"),
+        (["-i", ".", "-o", "out", "-L", "3,99"], "0..22"),
+        (["-i", ".", "-o", "out", "-L", "19,features"], "once"),
+        (["-i", ".", "-o", "out", "--force", "--shard", "1/2"], "--shard"),
+        (["-i", "-", "-i", ".", "-o", "out"], "standard input"),
+        (["-i", "gone", "-o", "out"], "-i gone"),
         (["-i", "nowhere://x/y", "-o", "out"], "nowhere://"),
         (["-i", "{1..99999999}{1..9}", "-o", "out"], "more than"),
-        (["-i", "x", "-o", "/dev/null/out"], "/dev/null/out"),
+        (["-i", ".", "-o", "/dev/null/out"], "/dev/null/out"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], words: str, tmp_path: Path) -> None:

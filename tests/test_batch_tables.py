@@ -39,7 +39,7 @@ def test_a_row_for_every_picture(tmp_path: Path) -> None:
         shown = [(each["name"], np.float32(each["probability"])) for each in json.loads(line)["classes"]]
         assert shown == [(each["name"], np.float32(each["probability"])) for each in row["classes"]]
     made_with = json.loads(parquet.read_metadata(out / "shard-00001.parquet").metadata[b"of-batch"])
-    assert (made_with["network"], made_with["layer"], len(made_with["weights"])) == ("tiny", 19, 64)
+    assert (made_with["network"], made_with["layers"], len(made_with["weights"])) == ("tiny", "19", 64)
 
 
 def test_what_is_done_again_is_as_if_done_once(tmp_path: Path) -> None:
@@ -61,6 +61,19 @@ def test_what_is_done_again_is_as_if_done_once(tmp_path: Path) -> None:
     rows = {row["path"]: row for row in parquet.read_table(tmp_path / "out0").to_pylist()}
     assert rows["large1.png"]["shape"] == [96, 3, 2]
     assert rows["a/00001.png"]["status"] == "wrong size"
+
+
+def test_a_column_for_each_layer(tmp_path: Path) -> None:
+    """Also where rows are kept."""
+    pictures, options = tmp_path / "in", ("-L", "16,features", "--size", "input")
+    (bad,) = batch_pictures.make(pictures, 6, 1)
+    assert run("batch", "-i", pictures, "-o", tmp_path / "out", *COMMON, *options).status == 3
+    (pictures / bad).write_bytes(saved(smooth(), "PNG"))
+    for out in ("out", "fresh"):
+        assert run("batch", "-i", pictures, "-o", tmp_path / out, *COMMON, *options).status == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    for row in parquet.read_table(tmp_path / "out").to_pylist():
+        assert (len(row["layer_16"]), row["shape_16"], len(row["layer_19"])) == (64 * 36, [64, 6, 6], 96)
 
 
 def test_a_table_without_a_picture_has_its_columns(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ process of its own, `reader`), computes batches that depend on the list alone (`
 a person of it.
 """
 
-from overfeat_tools.batch.computing import Layers
+from overfeat_tools.batch.computing import Layers, Looking
 from overfeat_tools.batch.job import Job, Outcome, forget
 from overfeat_tools.batch.listing import Sources
 from overfeat_tools.batch.output import Output, open_output
@@ -18,6 +18,6 @@ from overfeat_tools.batch.session import Session
 from overfeat_tools.batch.sums import weights_sum
 
 __all__ = [
-    "Job", "Layers", "Outcome", "Output", "Plan", "Reading", "Report", "Session", "Sources", "forget", "open_output",
-    "unplanned", "weights_sum", "write_failures",
+    "Job", "Layers", "Looking", "Outcome", "Output", "Plan", "Reading", "Report", "Session", "Sources", "forget",
+    "open_output", "unplanned", "weights_sum", "write_failures",
 ]  # fmt: skip

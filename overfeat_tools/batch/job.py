@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overfeat_tools.backend import FloatArray
-from overfeat_tools.batch.computing import Compute
+from overfeat_tools.batch.computing import Layers
 from overfeat_tools.batch.listing import Naming
 from overfeat_tools.batch.output import OWN, Output
 from overfeat_tools.batch.reader import Reading
@@ -27,13 +27,13 @@ _MANIFEST = f"{OWN}/made-with.json"
 class Job:
     """What is to be done.
 
-    `compute` runs a batch; `length` is how many values every picture gives, if that is
-    known.  `made_with` is all that results depend on besides the pictures.  `again` names what is done again although
-    it is there: the failures, what a checksum finds changed.
+    `lengths` are the columns of a table: how many values every picture gives, if that is known.  `made_with` is all
+    that results depend on besides the pictures.  `retry_failed` and `checksum` name what is done again although it is
+    there: the failures, what a checksum finds changed.
     """
 
     network: str
-    compute: Compute
+    layers: Layers
     reading: Reading
     form: str
     output: str
@@ -45,7 +45,7 @@ class Job:
     method: str = "auto"
     reproducible: bool = False
     batch: int | None = None
-    length: int | None = None
+    lengths: Mapping[str, int | None] = field(default_factory=dict)
     classes: int = 0
     processes: int = 1
     remote: bool = False
@@ -75,10 +75,10 @@ class Job:
     def open_sink(self, output: Output | None) -> Sink:
         """Make what takes the results."""
         if output is None:
-            return LineSink(self.form, self.describe)
+            return LineSink(self.form, self.describe, self.layers.numbers)
         if self.form == "parquet":
-            return TableSink(output, self.made_with, self.length, self.describe, classes=bool(self.classes))
-        return FileSink(output, self.form, self.made_with)
+            return TableSink(output, self.made_with, self.lengths, self.describe, classes=bool(self.classes))
+        return FileSink(output, self.form, self.made_with, self.layers.numbers)
 
     def describe(self, probabilities: FloatArray | None) -> dict[str, Any]:
         """Give what is told of probabilities."""

@@ -155,9 +155,11 @@ def _stamp(place: str) -> int:
 
 def _expanded(given: str) -> list[str]:
     """Expand braces, as in {000..999} and {a,b}; and, elsewhere, * and ?."""
-    if not is_remote(given) and os.path.lexists(given):
-        return [given]
     parts = _BRACES.split(given)
+    if not is_remote(given) and (os.path.lexists(given) or len(parts) == 1):
+        if not os.path.lexists(given):  # which a list of names may have, but nobody means
+            raise UsageError(f"-i {given}: no such file or folder")
+        return [given]
     choices = [_choices(part) if number % 2 else (part,) for number, part in enumerate(parts)]
     if math.prod(map(len, choices)) > _MOST_EXPANDED:
         raise UsageError(f"-i {given}: more than {_MOST_EXPANDED} files")

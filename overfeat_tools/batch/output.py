@@ -5,6 +5,7 @@ What belongs to the program and not to the results lies in the folder `.of-batch
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -105,7 +106,7 @@ class Folder(Output):
 
     def __init__(self, place: str) -> None:
         self.place, self._root = place, Path(place)
-        self._count, self._made = 0, set[Path]()
+        self._numbers, self._made = itertools.count(), set[Path]()
         try:
             (self._root / OWN).mkdir(parents=True, exist_ok=True)
             self._tidy()
@@ -129,8 +130,7 @@ class Folder(Output):
 
     def local_name(self) -> Path:
         """Give the name of a new file, on the same file system."""
-        self._count += 1
-        return self._unfinished / str(self._count)
+        return self._unfinished / str(next(self._numbers))
 
     def move(self, file: Path, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
         """Move a finished file to its place."""
@@ -206,7 +206,7 @@ class Bucket(Output):
         self.place = place.rstrip("/")
         self._fs, self._root = file_system(self.place)
         self._folder = tempfile.TemporaryDirectory(prefix="of-batch-")
-        self._count = 0
+        self._numbers = itertools.count()
         self._uploaders = ThreadPoolExecutor(_UPLOADS)
         self._uploads: deque[Future[None]] = deque()
 
@@ -215,8 +215,7 @@ class Bucket(Output):
 
     def local_name(self) -> Path:
         """Give the name of a new file here."""
-        self._count += 1
-        return Path(self._folder.name, str(self._count))
+        return Path(self._folder.name, str(next(self._numbers)))
 
     def move(self, file: Path, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
         """Upload a finished file."""

@@ -14,14 +14,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from overfeat_tools.backend import Array
-from overfeat_tools.batch.rows import DAMAGED, NO_MEMORY, NO_PICTURE, UNREADABLE, WRONG_SIZE, Row
+from overfeat_tools.batch.rows import DAMAGED, NO_MEMORY, NO_PICTURE, UNREADABLE, WRONG_SIZE, Row, Shown
 from overfeat_tools.errors import ImageError, reason
 from overfeat_tools.pictures import Item, read_items
 from overfeat_tools.pictures.kinds import NoPictureError
 from overfeat_tools.pictures.picture import Wanted
+
+if TYPE_CHECKING:
+    from overfeat_tools.batch.computing import Looking
 
 MOST_SECONDS = 300
 """The longest that reading one file may take."""
@@ -32,17 +35,33 @@ _PICTURE_NAME = re.compile(
     re.IGNORECASE,
 )
 
-Seen = tuple[Row, Array | None]
+Seen = tuple[Row, Shown | None]
 Found = list[Seen]
 """The pictures of a file: each has a row, and pixels if it can be used."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read: what is wanted of files, and what brings pixels (H, W, 3) to the network's size or refuses them."""
+    """How to read: what is wanted of files, what brings pixels (H, W, 3) to a size or refuses them, and views."""
 
     wanted: Wanted
     prepare: Callable[[Array], Array]
+    looking: "Looking | None" = None
+
+
+class _Preparation:
+    """What is wanted of files and made of pixels, with the views opened."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading, self.wanted = reading, reading.wanted
+        self._views = reading.looking.open() if reading.looking else None
+        if self._views and self.wanted.side is not None:
+            self.wanted = replace(self.wanted, side=max(self.wanted.side, self._views.side))
+
+    def __call__(self, pixels: Array) -> Shown:
+        """Make what is computed of a picture."""
+        views = self._views.prepare(pixels) if self._views else ()
+        return self._reading.prepare(pixels), *views
 
 
 @dataclass(frozen=True)
@@ -64,7 +83,7 @@ def main() -> None:
     for descriptor in range(3):  # which libraries may print to
         os.dup2(null, descriptor)
     with suppress(BrokenPipeError, EOFError), tempfile.TemporaryFile() as scratch:
-        reading: Reading = pickle.load(tasks)  # noqa: S301 -- from the process that started this one
+        reading = _Preparation(pickle.load(tasks))  # noqa: S301 -- from the process that started this one
         while True:
             task: Task = pickle.load(tasks)  # noqa: S301 -- as above
             signal.alarm(MOST_SECONDS)
@@ -75,7 +94,7 @@ def main() -> None:
     os._exit(0)  # nothing is left to tidy up, or to say
 
 
-def _read(task: Task, reading: Reading, scratch: BinaryIO) -> Found:
+def _read(task: Task, reading: _Preparation, scratch: BinaryIO) -> Found:
     if task.data is not None:
         return list(_pictures(task, f"/dev/fd/{_put(task.data, scratch)}", reading, hashlib.sha256(task.data)))
     place = str(task.place)
@@ -98,7 +117,7 @@ def _put(data: bytes, scratch: BinaryIO) -> int:
     return scratch.fileno()
 
 
-def _pictures(task: Task, place: str, reading: Reading, digest: "hashlib._Hash | None") -> Iterator[Seen]:
+def _pictures(task: Task, place: str, reading: _Preparation, digest: "hashlib._Hash | None") -> Iterator[Seen]:
     wanted, total = reading.wanted, 0
     items = read_items([place], {}, wanted.side, frames=wanted.frames, background=wanted.background)
     sha256 = digest.hexdigest() if digest else None
@@ -106,7 +125,7 @@ def _pictures(task: Task, place: str, reading: Reading, digest: "hashlib._Hash |
     second = next(items, None)
     several = second is not None
     for count, item in enumerate((one for group in ([first, second], items) for one in group if one), start=1):
-        error, pixels = item.error, item.pixels
+        error, shown = item.error, None
         if item.file != place:
             error = ImageError("an archive; the name of one must end in .tar, .tar.gz or .tgz")
         elif total > _MOST_BYTES:
@@ -114,17 +133,22 @@ def _pictures(task: Task, place: str, reading: Reading, digest: "hashlib._Hash |
         if isinstance(error, NoPictureError) and not task.named and not _PICTURE_NAME.search(task.name):
             return
         status = None if error is None else _kind_of_failure(error)
-        if error is None and pixels is not None:
+        if error is None and item.pixels is not None:
             try:
-                pixels = reading.prepare(pixels)
+                shown = reading(item.pixels)
             except (ImageError, MemoryError) as fault:
                 error = fault if isinstance(fault, ImageError) else ImageError("not enough memory to fit it")
                 status = WRONG_SIZE if isinstance(fault, ImageError) else NO_MEMORY
         row = _row(replace(item, error=error, frame=item.frame or (count if several else None)), task.name, status)
-        yield replace(row, sha256=sha256), None if error else pixels
-        total += 0 if pixels is None else pixels.nbytes
+        yield replace(row, sha256=sha256), shown
+        total += bytes_of(shown)
         if total > 2 * _MOST_BYTES or item.file != place:
             return
+
+
+def bytes_of(shown: Shown | None) -> int:
+    """Give the size of what a picture shows."""
+    return sum(pixels.nbytes for pixels in shown or ())
 
 
 def _row(item: Item, name: str, status: str | None) -> Row:

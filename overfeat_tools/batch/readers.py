@@ -5,6 +5,7 @@ doubt which picture it died of, as it has one at a time; that is tried once more
 may have ended the first.
 """
 
+import fcntl
 import pickle
 import queue
 import signal
@@ -17,12 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task
+from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task, bytes_of
 from overfeat_tools.batch.rows import KILLER, UNREADABLE, Row
 from overfeat_tools.batch.storage import StorageError, fetch, is_remote
 from overfeat_tools.errors import OverfeatError, reason
 
 _MOST_AHEAD_BYTES = 512 << 20
+_PIPE_BYTES = 1 << 20  # a fitted picture in one piece
 _FETCHERS = 8  # threads for each process, where files have to be brought
 _MOST_FAULTS = 8  # of storage, one after the other: it is not the files then
 
@@ -123,7 +125,7 @@ class Readers:
                 return [(Row(task.name, UNREADABLE, str(error), stamp=piece.stamp), None)]
             except OSError as error:
                 return [(Row(task.name, UNREADABLE, reason(error), stamp=piece.stamp), None)]
-        return [(replace(row, stamp=piece.stamp), pixels) for row, pixels in self._decoded(task)]
+        return [(replace(row, stamp=piece.stamp), shown) for row, shown in self._decoded(task)]
 
     def _decoded(self, task: Task) -> Found:
         """Have a file decoded; a second process tries what a first died of."""
@@ -204,7 +206,7 @@ class _Ahead:
 
 
 def _size(found: Found | None) -> int:
-    return sum(0 if pixels is None else pixels.nbytes for _, pixels in found or ())
+    return sum(bytes_of(shown) for _, shown in found or ())
 
 
 class _DiedError(Exception):
@@ -223,6 +225,9 @@ class _Process:
             )
         except OSError as error:
             raise OverfeatError(f"can't start a process to decode pictures: {reason(error)}") from error
+        assert self._process.stdout  # noqa: S101 -- for the type checker
+        with suppress(OSError, AttributeError):  # not every system can, and a user may have only so much of it
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with suppress(BrokenPipeError):
             self._send(reading)
 

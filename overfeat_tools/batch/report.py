@@ -10,6 +10,7 @@ from overfeat_tools.batch.rows import Tally
 from overfeat_tools.results.records import unbroken
 
 _INTERVAL_SECONDS = 60.0
+_FEW = 64  # pictures, of which no time can be told yet
 
 
 class Report:
@@ -63,7 +64,7 @@ class Report:
         of, left = "", None
         if self._files:
             of = f" of {self._files}"
-            left = (self._files - done) / rate if rate else None
+            left = (self._files - done) / rate if self._rows > _FEW else None
         elif self._shards:
             of = f", shard {min(self._shards_done + 1, self._shards)} of {self._shards}"
             left = seconds / self._shards_done * (self._shards - self._shards_done) if self._shards_done else None

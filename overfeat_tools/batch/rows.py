@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from overfeat_tools.backend import Array
+
 OK = "ok"
 UNREADABLE, NO_PICTURE, DAMAGED = "unreadable", "no picture", "damaged"
 WRONG_SIZE, NO_MEMORY, KILLER = "wrong size", "no memory", "killed its reader"
+
+Shown = tuple[Array, ...]
+"""A picture (H, W, 3) that layers are computed of, and the views of it, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Row:
     """One picture: the `path` of its file, `ok` or what kind of failure, and what it was made of.
 
     `frame` is its number where the file has several.  `stamp` changes when the file does; `sha256` is its content's.
+    `sizes` are those of the files that were made of it.
     """
 
     path: str
@@ -26,6 +32,7 @@ class Row:
     frame: int | None = None
     stamp: str | None = None
     sha256: str | None = None
+    sizes: Sequence[int] | None = None
 
     @property
     def told(self) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, groupby
 from typing import Any
 
-from overfeat_tools.batch.computing import Computation, Result
+from overfeat_tools.batch.computing import Work
 from overfeat_tools.batch.job import Job, Outcome, key, key_of, rows_by_file
 from overfeat_tools.batch.listing import is_archive
 from overfeat_tools.batch.output import Output, open_output
 from overfeat_tools.batch.plan import Shard
-from overfeat_tools.batch.reader import Found, Task
+from overfeat_tools.batch.reader import Task
 from overfeat_tools.batch.readers import Piece, Readers
 from overfeat_tools.batch.rows import DAMAGED, OK, UNREADABLE, Record, Row
-from overfeat_tools.batch.sinks import ShardWriter, Sink
+from overfeat_tools.batch.shard_work import ShardWork, Writing, Written
 from overfeat_tools.batch.storage import StorageError, fetch, is_remote, stream
 from overfeat_tools.errors import ImageError, UsageError, reason
 from overfeat_tools.networks.tables import describe_plans
@@ -25,6 +25,7 @@ from overfeat_tools.pictures.tar import Member, members
 from overfeat_tools.results.table import table
 
 _MOST_FILE_BYTES = 1 << 30
+_ROWS_UNWRITTEN = 64  # while the next are computed
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,25 @@ class Session:
         self._job, self._on_row = job, on_row
         self._own = None if output or job.output == "-" else open_output(job.output)
         self._output = output or self._own
-        self._sink: Sink = job.open_sink(self._output)
-        self._readers: Readers | None = None
+        self._sink = job.open_sink(self._output)
 
     @cached_property
     def _network(self) -> Any:  # noqa: ANN401 -- a Network; mypy takes the property for one of Any
         return self._job.open_network()
 
+    @cached_property
+    def _work(self) -> Work:
+        return self._job.layers.on(self._network)
+
+    @cached_property
+    def _readers(self) -> Readers:
+        job = self._job
+        most_ahead = max(2 * (job.batch or 64), 4 * job.processes)
+        return Readers(job.reading, job.processes, most_ahead, remote=job.remote)
+
     def close(self) -> None:
         """End the readers, and remove what is unfinished."""
-        if self._readers:
+        if "_readers" in self.__dict__:
             self._readers.close()
         if self._own:
             self._own.close()
@@ -93,27 +103,38 @@ class Session:
         return [f"{network.topology.name} on {network.backend}", *table(describe_plans(network)).splitlines()]
 
     def _carry_out(self, pieces: Iterator[Piece[_Sign]]) -> Iterator[Outcome]:
-        job = self._job
-        most_ahead = max(2 * (job.batch or 64), 4 * job.processes)
-        self._readers = Readers(job.reading, job.processes, most_ahead, remote=job.remote)
-        work: _ShardWork | None = None
+        writing, shards = Writing(), list[ShardWork]()
         try:
             for sign, found in self._readers.read(pieces):
                 match sign:
                     case Outcome():
                         yield sign
                     case _Begin():
-                        work = _ShardWork(job, self._network, self._sink, sign, self._on_row)
-                    case _Rows() if work:
-                        work.take(sign)
-                    case _End() if work:
-                        yield work.end(sign.fault)
-                        work = None
-                    case _ if work and found is not None:
-                        work.compute(found)
+                        shards = [*(shard for shard in shards if shard.is_open), self._begin(sign, writing)]
+                    case _Rows():
+                        shards[-1].take(sign.rows, kept=sign.kept)
+                    case _End():
+                        shards[-1].end(sign.fault)
+                    case _ if found is not None:
+                        shards[-1].compute(found)
+                yield from self._told(writing.written(_ROWS_UNWRITTEN))
+            yield from self._told(writing.finish())
         finally:
-            if work:
-                work.writer.abandon()
+            writing.close()
+            for shard in shards:
+                shard.abandon()
+
+    def _begin(self, sign: _Begin, writing: Writing) -> ShardWork:
+        return ShardWork(self._job, self._work, self._network.backend.ahead, self._sink, writing, sign.shard, sign.old)
+
+    def _told(self, written: Iterator[Written]) -> Iterator[Outcome]:
+        """Tell of rows that were written; give what became of shards."""
+        for each in written:
+            if isinstance(each, Outcome):
+                yield each
+            else:
+                for row in each:
+                    self._on_row(row)
 
     def _pieces(self, shard: Shard) -> Iterator[Piece[_Sign]]:
         """Give what is to be done for a shard; run in the feeder's thread."""
@@ -244,50 +265,3 @@ def _member(name: str, member: Member, supply: Supply, stamp: str | None) -> Pie
         what = "a sparse file in an archive isn't supported" if member.is_sparse else "larger than 1 GiB"
         return Piece(_Rows([Row(name, DAMAGED, what, stamp=stamp)], kept=False))
     return Piece(None, Task(name, None, supply.read(member.size), named=False), stamp)
-
-
-class _ShardWork:
-    """The work on one shard, once its pictures are there."""
-
-    def __init__(self, job: Job, network: Any, sink: Sink, begin: _Begin, on_row: Callable[[Row], None]) -> None:  # noqa: ANN401
-        self._job, self._on_row = job, on_row
-        self._outcome = Outcome(begin.shard.number)
-        self.writer: ShardWriter = sink.writer(begin.shard, begin.old)
-        most = job.batch or network.usual_batch()
-        self._computation = Computation(network, job.compute, most, self._emit, self._keep)
-
-    def take(self, sign: _Rows) -> None:
-        """Take rows that need no computing."""
-        for row in sign.rows:
-            if sign.kept:
-                self._computation.keep(row)
-            else:
-                self._computation.add(row, None)
-
-    def compute(self, found: Found) -> None:
-        """Compute the pictures of a file."""
-        for row, pixels in found:
-            if self._job.strict and row.warning:
-                self._computation.add(replace(row, status=DAMAGED, error=row.warning, warning=None), None)
-            else:
-                self._computation.add(row, pixels)
-
-    def end(self, fault: str | None) -> Outcome:
-        """Write what there is, unless it is not whole; give what became of it."""
-        if fault:
-            self.writer.abandon()
-            return Outcome(self._outcome.number, fault=fault)
-        self._computation.finish()
-        self.writer.commit()
-        return self._outcome
-
-    def _emit(self, row: Row, result: Result | None) -> None:
-        row = self.writer.add(row, result)
-        self._outcome.tally.add(row)
-        self._on_row(row)
-        if self._job.strict and row.status != OK:
-            raise ImageError(f"{row.path}: {row.error}")
-
-    def _keep(self, row: Row) -> None:
-        self.writer.keep(row)
-        self._outcome.tally.add(row, kept=True)

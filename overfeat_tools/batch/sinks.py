@@ -6,7 +6,7 @@ A sink says what is there of a shard, and makes what writes one.  Nothing counts
 import json
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from overfeat_tools.backend import FloatArray
 from overfeat_tools.batch.computing import Result
 from overfeat_tools.batch.output import OWN, Output
 from overfeat_tools.batch.plan import Shard
-from overfeat_tools.batch.rows import OK, Record, Row
+from overfeat_tools.batch.rows import Record, Row
 from overfeat_tools.errors import reason
 from overfeat_tools.results import maps
 from overfeat_tools.results.records import failure_record
@@ -78,10 +78,12 @@ class FileSink(Sink):
     output: Output
     form: str
     made_with: Mapping[str, Any]
+    layers: Sequence[int]
 
-    def name(self, row: Row) -> str:
-        """Give the name of a picture's file."""
-        return file_name(row, f".{self.form}")
+    def names(self, row: Row) -> list[str]:
+        """Give the names of a picture's files, one for each layer."""
+        infixes = [f".L{number}" for number in self.layers] if len(self.layers) > 1 else [""]
+        return [file_name(row, f"{infix}.{self.form}") for infix in infixes]
 
     def record(self, shard: Shard) -> Record | None:
         """Read the records of a shard; of which files are gone, or not as long as they were."""
@@ -91,10 +93,11 @@ class FileSink(Sink):
         found = json.loads(data)
         rows, gone = [], set()
         for told in found["rows"]:
-            size = told.pop("bytes", None)
-            rows.append(Row(**told))
-            if size is not None and self.output.size(self.name(rows[-1])) not in (size, self.output.unknown_size):
-                gone.add(rows[-1].path)
+            row = Row(**told)
+            rows.append(row)
+            for name, size in zip(self.names(row), row.sizes, strict=True) if row.sizes else ():
+                if self.output.size(name) not in (size, self.output.unknown_size):
+                    gone.add(row.path)
         return Record(found["made_with"], rows, frozenset(gone))
 
     def writer(self, shard: Shard, old: Record | None) -> ShardWriter:
@@ -117,23 +120,27 @@ class _FileWriter(ShardWriter):
     def add(self, row: Row, result: Result | None) -> Row:
         if result is None:
             if self.again and row.status != UNWRITABLE:
-                self.sink.output.remove(self.sink.name(row))
-            self.rows.append(row.told)
-            return row
+                for name in self.sink.names(row):
+                    self.sink.output.remove(name)
+            return self.add_row(row)
+        write, sizes = maps.map_text if self.sink.form == "features" else maps.map_npy, []
         try:
-            name = self.sink.name(row)
-            values = result.values.transpose(2, 0, 1)
-            write = maps.map_text if self.sink.form == "features" else maps.map_npy
-            size = self.sink.output.write(name, write(values), safely=False)
+            names = self.sink.names(row)
+            for name, values in zip(names, result.maps, strict=True):
+                sizes.append(self.sink.output.write(name, write(values), safely=False))
         except (ValueError, OSError) as error:
+            for name in names[: len(sizes)] if sizes else ():
+                self.sink.output.remove(name)
             return self.add(replace(row, status=UNWRITABLE, error=reason(error)), None)
-        self.names.append(name)
-        self.rows.append({**row.told, "bytes": size})
+        self.names += names
+        return self.add_row(replace(row, sizes=sizes))
+
+    def add_row(self, row: Row) -> Row:
+        self.rows.append(row.told)
         return row
 
     def keep(self, row: Row) -> None:
-        size = self.sink.output.size(self.sink.name(row)) if row.status == OK else None
-        self.rows.append(row.told if size in (None, self.sink.output.unknown_size) else {**row.told, "bytes": size})
+        self.add_row(row)
 
     def commit(self) -> None:
         self.sink.output.secure(self.names)
@@ -147,7 +154,7 @@ class TableSink(Sink):
 
     output: Output
     made_with: Mapping[str, Any]
-    length: int | None
+    lengths: Mapping[str, int | None]
     describe: Describe
     classes: bool
 
@@ -176,21 +183,25 @@ class _TableWriter(ShardWriter):
         from overfeat_tools.results import parquet
 
         self._sink, self._name, self._path = sink, name, sink.output.local_name()
-        self._old: dict[int, tuple[FloatArray | None, dict[str, Any]]] | parquet.Values = {}
+        self._old: parquet.Values | None = None
         if old and (file := sink.output.open(name)):
             with file:
-                self._old = parquet.Values(file)
+                self._old = parquet.Values(file, list(sink.lengths))
         self._places = {id(row): at for at, row in enumerate(old.rows)} if old else {}
         with sink.output.told(name):
-            self._writer = parquet.Writer(self._path, sink.length, sink.made_with, classes=sink.classes)
+            self._writer = parquet.Writer(self._path, sink.lengths, sink.made_with, classes=sink.classes)
 
     def add(self, row: Row, result: Result | None) -> Row:
-        values = None if result is None else result.values.transpose(2, 0, 1)
         with self._sink.output.told(self._name):
-            self._writer.add(row.told, values, **self._sink.describe(result.probabilities if result else None))
+            self._writer.add(
+                row.told,
+                None if result is None else result.maps,
+                **self._sink.describe(result.probabilities if result else None),
+            )
         return row
 
     def keep(self, row: Row) -> None:
+        assert self._old  # noqa: S101 -- where rows are kept, there are some
         values, more = self._old[self._places[id(row)]]
         with self._sink.output.told(self._name):
             self._writer.add(row.told, values, **more)
@@ -211,6 +222,7 @@ class LineSink(Sink, ShardWriter):
 
     form: str
     describe: Describe
+    layers: Sequence[int]
     number: int = 0
 
     def record(self, shard: Shard) -> Record | None:
@@ -226,17 +238,28 @@ class LineSink(Sink, ShardWriter):
     def add(self, row: Row, result: Result | None) -> Row:
         """Print a picture."""
         self.number += 1
-        cli.write_pieces(self._pieces(row, result))
+        if result is None:
+            cli.write(failure_record(self.form, self.number, row.path, self._heading, **self._told(row)))
+            return row
+        for layer, values in zip(self.layers, result.maps, strict=True):
+            cli.write_pieces(self._pieces(row, layer, values, result.probabilities))
         return row
 
-    def _pieces(self, row: Row, result: Result | None) -> Iterable[bytes | memoryview]:
-        told = {name: value for name, value in row.told.items() if name not in ("path", "stamp")}
-        if result is None:
-            return [failure_record(self.form, self.number, row.path, maps.TSV_HEADING, **told)]
-        values = result.values.transpose(2, 0, 1)
+    @property
+    def _heading(self) -> bytes:
+        return maps.TSV_HEADING.replace(b"\tchannels", b"\tlayer\tchannels" if len(self.layers) > 1 else b"\tchannels")
+
+    def _told(self, row: Row) -> dict[str, Any]:
+        return {name: value for name, value in row.told.items() if name not in ("path", "stamp")}
+
+    def _pieces(
+        self, row: Row, layer: int, values: FloatArray, probabilities: FloatArray | None
+    ) -> Iterable[bytes | memoryview]:
+        several = len(self.layers) > 1
         if self.form == "tsv":
-            return maps.map_tsv(values, self.number, row.path)
-        return maps.map_json(values, self.number, row.path, **told, **self.describe(result.probabilities))
+            return maps.map_tsv(values, self.number, row.path, *([b"%d" % layer] if several else []))
+        more = {"layer": layer} if several else {}
+        return maps.map_json(values, self.number, row.path, **self._told(row), **more, **self.describe(probabilities))
 
     def commit(self) -> None:
         """Do nothing: it is printed."""

@@ -9,6 +9,7 @@ from overfeat_tools.errors import ImageError, OverfeatError, UsageError
 
 if TYPE_CHECKING:
     from overfeat_tools.batch import Job, Output, Report, Sources
+    from overfeat_tools.networks.topology import Topology
 
 PROGRAM = "of-batch"
 
@@ -54,38 +55,45 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
     from overfeat_tools import __version__
     from overfeat_tools import batch as room
     from overfeat_tools.backend.machine import processors
-    from overfeat_tools.commands.sizes import side_of_a_map, side_of_one_answer
+    from overfeat_tools.commands.sizes import chosen_layers, side_of_a_map, side_of_one_answer
     from overfeat_tools.networks.preparation import to_a_map
     from overfeat_tools.networks.topology import TOPOLOGIES
     from overfeat_tools.pictures import Wanted, colour
 
     topology = TOPOLOGIES[options.name]
-    last = topology.feature_layer if options.number is None else options.number
-    if last > topology.last_layer:
-        raise UsageError(f"-L {last}: the layers of {topology.name} are 0..{topology.last_layer}")
-    side = side_of_a_map(topology, options.size, last)
-    if options.classes:
+    numbers = chosen_layers(topology, options.layers)
+    side = side_of_a_map(topology, options.size, max(numbers))
+    if options.classes and options.views == "centre":
         if side is None:
-            raise UsageError("--classes needs a --size that gives one place, as --size input does")
+            raise UsageError("--classes needs a --size that gives one place, as --size input does, or --views")
         side_of_one_answer(topology, options.size)
-    channels, *places = topology.shapes(side, side)[last] if side else (0, 0, 0)
-    prepare = partial(to_a_map, least_side=topology.least_side(last), side=side, cut=options.size is not None)
+    looking = None if options.views == "centre" else room.Looking(options.views, topology.name, options.folder)
+    least_side = topology.least_side(max(numbers))
+    prepare = partial(to_a_map, least_side=least_side, side=side, cut=options.size is not None)
     background = None if options.background is None else colour(options.background)
     wanted = Wanted(None if options.exact else side, options.most_frames, background)
     made_with = {
-        "program": f"overfeat_tools {__version__}", "network": topology.name, "layer": last,
+        "program": f"overfeat_tools {__version__}", "network": topology.name, "layers": ",".join(map(str, numbers)),
         "weights": room.weights_sum(topology.name, options.folder), "method": options.method,
         "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
-        "frames": options.frames, "background": background, "classes": options.classes, "format": options.form,
-        "strict": options.strict,
+        "frames": options.frames, "background": background, "classes": options.classes, "views": options.views,
+        "format": options.form, "strict": options.strict,
     }  # fmt: skip
     return room.Job(
-        topology.name, room.Layers(last, bool(options.classes)),
-        room.Reading(wanted, prepare), str(options.form), options.output, made_with, sources.naming,
+        topology.name, room.Layers(numbers, bool(options.classes), looking),
+        room.Reading(wanted, prepare, looking), str(options.form), options.output, made_with, sources.naming,
         options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
-        channels if places == [1, 1] else None, options.classes, options.readers or processors(),
+        _columns(topology, numbers, side), options.classes, options.readers or processors(),
         sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum,
     )  # fmt: skip
+
+
+def _columns(topology: "Topology", numbers: tuple[int, ...], side: int | None) -> dict[str, int | None]:
+    """Name the columns of a table; with how many values a picture has in each, where all give one place."""
+    shapes = topology.shapes(side, side) if side else [(0, 0, 0)] * (topology.last_layer + 1)
+    lengths = [shapes[number][0] if shapes[number][1:] == (1, 1) else None for number in numbers]
+    names = [f"layer_{number}" for number in numbers] if len(numbers) > 1 else ["features"]
+    return dict(zip(names, lengths, strict=True))
 
 
 def _run(options: Options, job: "Job", sources: "Sources", output: "Output | None") -> int:

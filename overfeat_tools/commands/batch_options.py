@@ -60,17 +60,23 @@ class Options(cli.NetworkOptions):
             """,
         ),
     ] = None
-    number: Annotated[
-        int | None,
+    layers: Annotated[
+        str | None,
         cli.Option(
-            "-L", metavar="N", min=0,
-            help="Layer to write. [default: the features]",
+            "-L", metavar="N,...",
+            help="Layers to write, from one pass: numbers, features, scores, probabilities. [default: features]",
             manual="""
             Write layer
             .Ar N ,
             as
             .Xr of-layer 1
-            does, instead of the features.
+            does, instead of the features; or several layers, separated by commas, all from one pass.
+            Besides numbers there are
+            .Cm features ,
+            .Cm scores
+            .Pq before the softmax
+            and
+            .Cm probabilities .
             """,
         ),
     ] = None  # fmt: skip
@@ -102,12 +108,30 @@ class Options(cli.NetworkOptions):
             .Fl -format Cm parquet
             or
             .Cm json .
-            The
+            Unless there are
+            .Fl -views ,
+            the
             .Fl -size
             must give one place.
             """,
         ),
     ] = 0  # fmt: skip
+    views: Annotated[
+        Literal["centre", "ten", "dense"],
+        cli.Option(
+            "--views",
+            help="What to look at for --classes: the centre, ten parts, or everywhere at several scales.",
+            manual="""
+            What of a picture to look at for
+            .Fl -classes ,
+            as with
+            .Xr of-classify 1 .
+            The layers that are written are still those of the picture as
+            .Fl -size
+            has it.
+            """,
+        ),
+    ] = "centre"
     shard: Annotated[
         str | None,
         cli.Option(
@@ -233,6 +257,8 @@ class Options(cli.NetworkOptions):
             raise UsageError("-o - keeps nothing: --dask, --retry-failed, --force and --checksum need a folder")
         if self.classes and self.form not in ("parquet", "json"):
             raise UsageError(f"--classes goes with --format parquet or json, not {self.form}")
+        if self.views != "centre" and not self.classes:
+            raise UsageError("--views looks for classes: it goes with --classes N")
         if self.force and self.shard:
             raise UsageError("--force does everything anew; it can't go with --shard, of which there are others")
         self.part  # noqa: B018 -- refused here, if it is none

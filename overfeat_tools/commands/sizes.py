@@ -1,7 +1,8 @@
-"""How the options `--size` and `--scales` are read."""
+"""How the options `--size`, `--scales` and `-L` are read."""
 
 from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
+from overfeat_tools.library.arguments import layer_number
 from overfeat_tools.networks.dense import SCALES, SIZES
 from overfeat_tools.networks.preparation import check_map, check_one_answer
 from overfeat_tools.networks.topology import Topology
@@ -65,3 +66,21 @@ def chosen_scales(scales: str | None) -> list[int]:
     if len(set(words)) < len(words) or not set(words) <= set(known):
         raise UsageError(f"--scales {scales}: different numbers from 1 to {max(SIZES)}, with commas, expected")
     return [known[word] for word in words]
+
+
+def chosen_layers(topology: Topology, layers: str | None) -> tuple[int, ...]:
+    """Read the option `-L` where it may name several layers, with commas between them; by default the features.
+
+    Raises
+    ------
+    UsageError
+        There is no such layer, or it is named twice.
+    """
+    words = (layers or "features").split(",")
+    try:
+        numbers = tuple(layer_number(topology, int(word) if word.isdecimal() else word) for word in words)  # type: ignore[arg-type]
+    except UsageError as error:
+        raise UsageError(f"-L {layers}: {error}") from None
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"-L {layers}: each layer once")
+    return numbers

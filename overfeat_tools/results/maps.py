@@ -22,9 +22,9 @@ def map_text(values: FloatArray) -> Iterator[bytes]:
     yield b" \n"
 
 
-def map_tsv(values: FloatArray, number: int, file: str | None) -> Iterator[bytes]:
-    """Write a map (C, H, W) as a line: picture number, file, C, H, W, and the values with spaces between them."""
-    yield tsv_record(number, file, *(b"%d" % length for length in values.shape), b"").removesuffix(b"\n")
+def map_tsv(values: FloatArray, number: int, file: str | None, *more: bytes) -> Iterator[bytes]:
+    """Write a map (C, H, W) as a line: picture number, file, what more there is, C, H, W, values with spaces."""
+    yield tsv_record(number, file, *more, *(b"%d" % length for length in values.shape), b"").removesuffix(b"\n")
     yield from _numbers(values)
     yield b"\n"
 
