@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend
+from overfeat_tools.commands.classify import Options
+from overfeat_tools.commands.sizes import chosen_scales
+from overfeat_tools.errors import UsageError
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.dense import Dense
 from overfeat_tools.networks.layers import softmax
@@ -153,20 +157,21 @@ def test_records_of_a_stream() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--views", "ten", "--size", "240"), "--size"),
-        (("--views", "ten", "--scales", "1"), "--scales and --stride go with --views dense"),
-        (("--stride", "fine"), "--scales and --stride go with --views dense"),
-        (("--views", "dense", "--scales", "1,7"), "--scales 1,7: different numbers from 1 to 6"),
-        (("--views", "dense", "--scales", "2,2"), "--scales 2,2"),
-        (("--views", "dense", "--scales", ""), "--scales"),
-        (("--views", "dense", "--self-test"), "--self-test"),
+        ({"views": "ten", "size": "240"}, "--size goes with --views centre"),
+        ({"views": "ten", "scales": "1"}, "--scales and --stride go with --views dense"),
+        ({"stride": "fine"}, "--scales and --stride go with --views dense"),
+        ({"views": "dense", "self_test": True}, "--self-test"),
     ],
 )
-def test_options_that_contradict_each_other(options: tuple[str, ...], message: str) -> None:
-    done = classify(*options, "/nonexistent")
-    assert done.returncode == 2
-    assert message in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Options(**options).check()
+
+
+@pytest.mark.parametrize("scales", ["1,7", "2,2", "", "1,,2", "one"])
+def test_scales_that_are_none(scales: str) -> None:
+    with pytest.raises(UsageError, match=f"--scales {scales}: different numbers from 1 to 6"):
+        chosen_scales(scales)
 
 
 def test_accuracy_of_views(tmp_path: Path) -> None:
@@ -179,5 +184,5 @@ def test_accuracy_of_views(tmp_path: Path) -> None:
         lines.append(f"{name}.png\t{name}\n")
     (tmp_path / "truth.tsv").write_text("".join(lines))
     files = [tmp_path / "star.png", tmp_path / "cross.png"]
-    done = classify("--views", "dense", "--truth", tmp_path / "truth.tsv", *files)
+    done = classify("--views", "dense", "--scales", "1", "--truth", tmp_path / "truth.tsv", *files)
     assert b"top-1: 2 right" in done.stdout
