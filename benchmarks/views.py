@@ -4,6 +4,10 @@
 
 Pictures are of 375x500, looked at at each scale, as they are and mirrored.  Multiply-adds are those of direct
 convolution, on both sides, of what must be computed: the trunk once a scale, the classifier at each place.
+
+The second table has the rate of each convolution.  Where the map is larger than the kernel, tiles need a fraction of
+those multiply-adds; 1x1 kernels need all of them, and in bulk the whole classifier does, at one place a picture.  So
+the rate that the views would have if each convolution had its own rate in bulk is printed as well.
 """
 
 import argparse
@@ -13,16 +17,16 @@ from pathlib import Path
 
 import inputs
 import numpy as np
-from measure import check_same, interleave, memory, warn_if_busy
+from measure import check_same, interleave, markdown, memory, warn_if_busy
 from peers import OnnxPeer
 
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.networks.dense import Dense
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.steps import find_geometries
+from overfeat_tools.networks.steps import find_geometries, steps
 from overfeat_tools.networks.topology import TOPOLOGIES
 
-_HEIGHT, _WIDTH, _BULK = 375, 500, 32
+_HEIGHT, _WIDTH, _BULK = 375, 500, 64
 
 
 def main() -> None:
@@ -41,8 +45,9 @@ def main() -> None:
     network = Network(topology, weights.parent, CpuBackend(args.threads))
     dense = Dense(network, [int(scale) for scale in args.scales.split(",")])
     prepared = [dense.prepare(picture) for picture in inputs.pictures(args.pictures, _HEIGHT, _WIDTH)]
-    dense_work = 2 * sum(multiply_adds(dense.network, *size) for size in dense.sizes(_HEIGHT, _WIDTH))
-    whole_work = multiply_adds(network, topology.input_size, topology.input_size)
+    dense_layers = multiply_adds(dense.network, *dense.sizes(_HEIGHT, _WIDTH) * 2)  # in the mirror, too
+    whole_layers = multiply_adds(network, (topology.input_size, topology.input_size))
+    dense_work, whole_work = sum(dense_layers.values()), sum(whole_layers.values())
     print(f"multiply-adds of a picture: {dense_work / 1e9:.1f}e9, {dense_work / whole_work:.1f} times the centre's")
 
     bulk = Network(topology, weights.parent, CpuBackend(args.threads))
@@ -64,18 +69,54 @@ def main() -> None:
         a * work["ours, dense"] / (b * work["ours, bulk"])
         for a, b in zip(samples["ours, bulk"], samples["ours, dense"], strict=True)
     )
-    print(f"dense over bulk: {ratio:.2f}; most memory: {memory()['VmHWM'] / 1e9:.2f} GB")
+    print(f"dense over bulk: {ratio:.2f}; most memory: {memory()['VmHWM'] / 1e9:.2f} GB\n")
+    print_layers(
+        {number: args.pictures * count / seconds for (number, count), seconds in zip(
+            dense_layers.items(), layer_seconds(network, sides["ours, dense"], args.rounds), strict=True
+        )},
+        {number: _BULK * count / seconds for (number, count), seconds in zip(
+            whole_layers.items(), layer_seconds(bulk, sides["ours, bulk"], args.rounds), strict=True
+        )},
+        dense_layers,
+    )  # fmt: skip
+
+
+def print_layers(dense: dict[int, float], bulk: dict[int, float], work: dict[int, int]) -> None:
+    """Print the rates of the convolutions, and that of all if each had its own rate in bulk."""
+    whole = sum(work.values())
+    rows = [
+        [str(number), f"{100 * count / whole:.1f} %", f"{dense[number] / 1e9:.0f}e9", f"{bulk[number] / 1e9:.0f}e9"]
+        for number, count in work.items()
+    ]
+    print(*markdown(["layer", "of the multiply-adds", "dense, a second", "bulk, a second"], rows), sep="\n")
+    rate = whole / sum(count / bulk[number] for number, count in work.items())
+    print(f"each at its rate in bulk: {rate / 1e9:.0f}e9 multiply-adds a second")
+
+
+def layer_seconds(network: Network, call: Callable[[], object], rounds: int) -> list[float]:
+    """Give the seconds that each convolution takes in a call, with all that is computed together with it."""
+    before = dict(network.seconds)
+    for _ in range(rounds):
+        call()
+    return [
+        (network.seconds[step[-1]] - before[step[-1]]) / rounds
+        for step in steps(network.topology, network.topology.last_layer - 1)
+        if any(number in network.convolutions for number in step)
+    ]
 
 
 def _wait_for(wait: Callable[[], object]) -> None:
     wait()
 
 
-def multiply_adds(network: Network, height: int, width: int) -> int:
-    """Count those of one picture."""
+def multiply_adds(network: Network, *sizes: tuple[int, int]) -> dict[int, int]:
+    """Count those of each convolution for pictures of these sizes."""
     last = network.topology.last_layer
-    geometries = find_geometries(network.topology, network.convolutions, height, width, (last,))
-    return sum(copies * geometry.multiply_adds for _, copies, (geometry, _) in geometries)
+    counts = dict.fromkeys(network.convolutions, 0)
+    for size in sizes:
+        for number, copies, (geometry, _) in find_geometries(network.topology, network.convolutions, *size, (last,)):
+            counts[number] += copies * geometry.multiply_adds
+    return counts
 
 
 def peer_of(

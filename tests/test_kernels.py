@@ -237,13 +237,14 @@ SPECIAL = np.array(
 
 def check_epilogue(
     compiler: Compiler, pool_size: int, threshold: float | None, size: tuple[int, int] = (4, 5), vectors: int = 3, *,
-    values: Array = SPECIAL, gap: int = 2, put: Put = np.copy,
+    values: Array = SPECIAL, gap: int = 2, rest: int = 0, put: Put = np.copy,
 ) -> None:  # fmt: skip
     """Compare with numpy: the maximum of each window, plus bias, rectified.
 
-    The sums have some `gap` more rows, columns and channels; the output is a part of a larger map.
+    The sums have some `gap` more rows, columns and channels; the output is a part of a larger map.  The channels are
+    those of some vectors, and a rest.
     """
-    (height, width), channels = size, vectors * compiler.lanes
+    (height, width), channels = size, vectors * compiler.lanes + rest
     generator = np.random.default_rng(pool_size)
     shape = (height * pool_size + gap, width * pool_size + gap, channels + gap)
     sums, bias = generator.choice(values, shape), generator.choice(values, channels)
@@ -288,6 +289,8 @@ def test_epilogues(pool_size: int, threshold: float | None, compiler: Compiler) 
         check_epilogue(compiler, pool_size, threshold, size, vectors)
         check_epilogue(compiler, pool_size, threshold, size, vectors, values=normal((99,)))
         check_epilogue(compiler, pool_size, threshold, size, vectors, gap=0)
+        for rest in (1, compiler.lanes - 1):
+            check_epilogue(compiler, pool_size, threshold, size, vectors, rest=rest)
 
 
 @pytest.mark.parametrize("threshold", [None, 1e-6])

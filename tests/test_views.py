@@ -1,12 +1,17 @@
 """Views: what of-classify makes of several looks at a picture."""
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend
+from overfeat_tools.commands.classify import Options
+from overfeat_tools.commands.sizes import chosen_scales
+from overfeat_tools.errors import UsageError
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.dense import Dense
 from overfeat_tools.networks.layers import softmax
@@ -27,7 +32,7 @@ def network() -> Network:
     return Network(TINY, None, CpuBackend(2))
 
 
-@pytest.fixture(params=[Ten, DenseViews])
+@pytest.fixture(params=[Ten, partial(DenseViews, scales=(1, 4))], ids=["ten", "dense"])
 def views(request: pytest.FixtureRequest, network: Network) -> Views:
     """Give each kind of views in turn."""
     opened: Views = request.param(network)
@@ -142,31 +147,30 @@ def test_records_of_a_stream() -> None:
             assert each["scale"] in {1, 2}
             assert each["mirror"] in {False, True}
             assert 0 <= each["place"]["left"] < each["place"]["right"] <= 1
-    done = classify("--views", "ten", "--format", "json", "-n", 1, stdin=ppm)
-    assert [set(json.loads(line)["classes"][0]) for line in done.out.splitlines()] == [
-        {"index", "wnid", "name", "probability", "mirror", "place"}
-    ] * 3
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--views", "ten", "--size", "240"), "--size"),
-        (("--views", "ten", "--scales", "1"), "--scales and --stride go with --views dense"),
-        (("--stride", "fine"), "--scales and --stride go with --views dense"),
-        (("--views", "dense", "--scales", "1,7"), "--scales 1,7: different numbers from 1 to 6"),
-        (("--views", "dense", "--scales", "2,2"), "--scales 2,2"),
-        (("--views", "dense", "--scales", ""), "--scales"),
-        (("--views", "dense", "--self-test"), "--self-test"),
+        ({"views": "ten", "size": "240"}, "--size goes with --views centre"),
+        ({"views": "ten", "scales": "1"}, "--scales and --stride go with --views dense"),
+        ({"stride": "fine"}, "--scales and --stride go with --views dense"),
+        ({"views": "dense", "self_test": True}, "--self-test"),
     ],
 )
-def test_options_that_contradict_each_other(options: tuple[str, ...], message: str) -> None:
-    done = classify(*options, "/nonexistent")
-    done.one_line(2, message)
+def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Options(**options).check()
+
+
+@pytest.mark.parametrize("scales", ["1,7", "2,2", "", "1,,2", "one"])
+def test_scales_that_are_none(scales: str) -> None:
+    with pytest.raises(UsageError, match=f"--scales {scales}: different numbers from 1 to 6"):
+        chosen_scales(scales)
 
 
 def test_accuracy_of_views(tmp_path: Path) -> None:
-    """--truth counts what the views say."""
+    """--truth counts what the views say; a record tells which of the ten was the best."""
     from PIL import Image
 
     lines = []
@@ -175,5 +179,9 @@ def test_accuracy_of_views(tmp_path: Path) -> None:
         lines.append(f"{name}.png\t{name}\n")
     (tmp_path / "truth.tsv").write_text("".join(lines))
     files = [tmp_path / "star.png", tmp_path / "cross.png"]
-    done = classify("--views", "dense", "--truth", tmp_path / "truth.tsv", *files)
-    assert b"top-1: 2 right" in done.out
+    done = classify("--views", "ten", "--format", "json", "-n", 1, "--truth", tmp_path / "truth.tsv", *files)
+    *records, counted = map(json.loads, done.out.splitlines())
+    assert [set(record["classes"][0]) for record in records] == [
+        {"index", "wnid", "name", "probability", "mirror", "place"}
+    ] * 2
+    assert counted["top1"]["right"] == 2

@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 500, 375
 Box = tuple[float, float, float, float]
 
 # Of the picture's area, for the square around the circle around a shape.
-_LEAST_AREA, _MOST_AREA = 0.05, 0.4
+AREAS: Final = (0.05, 0.4)
 
 
 def scene(name: str, number: int) -> Picture:
@@ -37,15 +37,29 @@ def scene(name: str, number: int) -> Picture:
     return picture
 
 
-def outlined_scene(name: str, number: int) -> tuple[Picture, Box]:
-    """Draw a shape whose area and whose middle are uniform, the latter as far as the shape remains in the picture.
+def outlined_scene(
+    name: str, number: int, areas: tuple[float, float] = AREAS, *, whole: bool = True
+) -> tuple[Picture, Box]:
+    """Draw a shape whose area and whose middle are uniform.
 
     Ground, colours and faults are those of the training's pictures.
+
+    Parameters
+    ----------
+    name : str
+        One of `OUTLINED`.
+    number : int
+        Which of the scenes with this shape.
+    areas : (float, float)
+        The least and the most of the picture that the square around the circle around the shape takes.
+    whole : bool
+        Whether the shape remains in the picture; else its middle may be anywhere there.
     """
     index = index_of(name)
     rng = np.random.default_rng([index, SCENES_SEED + number])
-    radius = float(np.sqrt(rng.uniform(_LEAST_AREA, _MOST_AREA) * WIDTH / HEIGHT)) / 2
-    middle = rng.uniform(-1, 1, 2) * (WIDTH / HEIGHT / 2 - radius, 0.5 - radius)
+    radius = float(np.sqrt(rng.uniform(*areas) * WIDTH / HEIGHT)) / 2
+    left = radius if whole else 0.0
+    middle = rng.uniform(-1, 1, 2) * (WIDTH / HEIGHT / 2 - left, 0.5 - left)
     canvas = Canvas(rng, WIDTH, HEIGHT, crisp=chance(rng, 0.3), shape_radius=radius, shape_middle=tuple(middle))
     painted = painted_on(canvas, index)
     box = box_around(canvas.outlines[0])

@@ -49,7 +49,7 @@ class Epilogue:
         sums_strides : (int, int)
             Floats from one row to the next, and from one column to the next.
         y : array (H, W, k) float32
-            The last axis is contiguous; k is a multiple of the vector's width.
+            The last axis is contiguous.
         kernels : slice
             Which kernels these are.
         compiler : Compiler

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, Call, FloatArray, Piece, Place, Scratch
-from overfeat_tools.convolution.algorithm import Algorithm, compiled_pad, compiler_of, fills_vectors
+from overfeat_tools.convolution.algorithm import Algorithm, compiled_pad, compiler_of
 from overfeat_tools.convolution.epilogue import Epilogue
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.kernels.pad import pad_kernel
-from overfeat_tools.convolution.packing import Products, pack_panel, panel_count, panel_width, runs
+from overfeat_tools.convolution.packing import Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
 # Chunks of work for each thread: enough that none waits long for the last one.
@@ -49,18 +49,22 @@ class Indirect(Algorithm):
     @property
     def packed_bytes(self) -> int:
         """Bytes of the panels."""
-        width = panel_width(compiler_of(self.backend))
-        return panel_count(self.geometry.kernels, width) * width * self.geometry.taps * FLOAT_BYTES
+        return self._padded_kernels * self.geometry.taps * FLOAT_BYTES
+
+    @property
+    def _padded_kernels(self) -> int:
+        """Kernels that the panels have room for: all are computed."""
+        return padded_count(self.geometry.kernels, panel_width(compiler_of(self.backend)))
 
     def workspace_bytes(self, pictures: int) -> int:
         """Add the sums of a band of outputs for each thread."""
-        geometry, row_bytes = self.geometry, self.geometry.out_width * self.geometry.kernels * FLOAT_BYTES
+        geometry, row_bytes = self.geometry, self.geometry.out_width * self._padded_kernels * FLOAT_BYTES
         moved = pictures * geometry.out_pixels * (geometry.channels + _GAP_FLOATS) * FLOAT_BYTES if self._gap else 0
         return super().workspace_bytes(pictures) + moved + self.backend.threads * (_BAND_BYTES + row_bytes)
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch."""
-        flops = 2.0 * self.geometry.multiply_adds * pictures
+        flops = 2.0 * self._padded_kernels * self.geometry.taps * self.geometry.out_pixels * pictures
         return rates.compiled_seconds(flops, self.packed_bytes) + 1.0 / rates.compiled_stages
 
     def packing_seconds(self, rates: Rates) -> float:
@@ -81,7 +85,7 @@ class Indirect(Algorithm):
         return [panels.reshape(count, geometry.taps, width)]
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
-        """Write the convolution of `x` into `y`; K is a multiple of the width of a vector."""
+        """Write the convolution of `x` into `y`."""
         geometry, backend, (panels,) = self.geometry, self.backend, weights
         if geometry.is_pointwise and epilogue.pool_size == 1 and x.shape[1:3] == y.shape[1:3]:
             # Where no kernel reaches over an edge, all maps of the batch are one: panels meet more rows at a time.
@@ -102,7 +106,7 @@ class Indirect(Algorithm):
             first = picture * picture_floats + top * geometry.stride * row_floats
             source, sums, row_stride = Place(inputs, first * FLOAT_BYTES), Scratch(), count * width
             products = Products(source, 0, rows, terms, panels[None, panel_range], sums, (0, row_stride))
-            target = y[picture, top // pool_size : bottom // pool_size, :, kernels]
+            target = y[picture, top // pool_size : bottom // pool_size, :, kernels]  # the last panel may be padded
             strides = geometry.out_width * row_stride, row_stride
             end = epilogue.call(sums, strides, target, kernels, compiler)
             return [*products.calls(slice(0, count), backend), end]
@@ -157,5 +161,5 @@ class Indirect(Algorithm):
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     """Give the algorithm where it is worth packing: weights that meet one position only are sooner read as they lie."""
-    if backend.compiler and fills_vectors(geometry.kernels, backend.compiler) and geometry.out_pixels > 1:
+    if backend.compiler and geometry.kernels >= panel_width(backend.compiler) // 2 and geometry.out_pixels > 1:
         yield Indirect(geometry, backend)

@@ -3,9 +3,10 @@
 One kernel is for sums with the channels last, the other for those of a product whose rows are channels.
 """
 
+from collections.abc import Callable
 from functools import partial
 
-from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder
+from overfeat_tools.backend import Compiled, Compiler, FunctionBuilder, Value
 from overfeat_tools.convolution.kernels.kernel import compiled
 
 EPILOGUE = {
@@ -16,7 +17,7 @@ EPILOGUE = {
     "y_column_stride": "integer",     # and from one pixel to the next
     "sums_row_stride": "integer",     # the same of `sums`
     "sums_column_stride": "integer",
-    "height": "integer",              # H, W, K; whole vectors of the channels are written
+    "height": "integer",              # H, W, K: any number of channels
     "width": "integer",
     "channels": "integer",
     "threshold": "float",             # values that are not above it are cleared,
@@ -42,8 +43,11 @@ def epilogue_kernel(compiler: Compiler, pool_size: int) -> Compiled:
 
 
 def _write(builder: FunctionBuilder, pool_size: int) -> None:
-    a, integer, offset, times = builder.arguments, builder.integer, builder.offset, builder.times
-    epilogue = builder.epilogue(a.bias, a.threshold, a.keep_mask)
+    a, emit, integer, offset, times = (
+        builder.arguments, builder.emit, builder.integer, builder.offset, builder.times
+    )  # fmt: skip
+    epilogue, rectify = builder.epilogue(a.bias, a.threshold, a.keep_mask), _rectifier(builder)
+    whole = emit.and_(a.channels, integer(-builder.lanes))
     with builder.loop(integer(0), a.height) as row, builder.loop(integer(0), a.width) as column:
         target = offset(a.y, times(row, a.y_row_stride), times(column, a.y_column_stride))
         first_row = times(times(row, a.sums_row_stride), pool_size)
@@ -53,9 +57,26 @@ def _write(builder: FunctionBuilder, pool_size: int) -> None:
             for i in range(pool_size)
             for j in range(pool_size)
         ]
-        with builder.loop(integer(0), a.channels, builder.lanes) as channel:
+        with builder.loop(integer(0), whole, builder.lanes) as channel:
             largest = builder.maximum(builder.load(offset(pixel, channel)) for pixel in window)
             builder.store(epilogue(largest, channel), offset(target, channel))
+        with builder.loop(whole, a.channels) as channel:
+            largest = builder.maximum(emit.load(offset(pixel, channel)) for pixel in window)
+            emit.store(rectify(largest, channel), offset(target, channel))
+
+
+def _rectifier(builder: FunctionBuilder) -> Callable[[Value, Value], Value]:
+    """Return what `FunctionBuilder.epilogue` does, for a single sum."""
+    a, emit = builder.arguments, builder.emit
+    zero = builder.ir.Constant(builder.float_type, 0.0)
+    keeps_all = emit.icmp_signed("!=", a.keep_mask, builder.integer(0))
+
+    def apply(total: Value, channel: Value) -> Value:
+        total = emit.fadd(total, emit.load(builder.offset(a.bias, channel)))
+        is_kept = emit.or_(emit.fcmp_ordered(">", total, a.threshold), keeps_all)
+        return emit.select(is_kept, total, zero)
+
+    return apply
 
 
 def transposed_epilogue_kernel(compiler: Compiler) -> Compiled:
@@ -65,12 +86,9 @@ def transposed_epilogue_kernel(compiler: Compiler) -> Compiled:
 
 def _write_transposed(builder: FunctionBuilder) -> None:
     a, emit, offset, times = builder.arguments, builder.emit, builder.offset, builder.times
-    zero = builder.ir.Constant(builder.float_type, 0.0)
-    keeps_all = emit.icmp_signed("!=", a.keep_mask, builder.integer(0))
+    rectify = _rectifier(builder)
     with builder.loop(builder.integer(0), a.positions) as position:
         y, sums = offset(a.y, times(position, a.y_stride)), offset(a.sums, position)
         with builder.loop(builder.integer(0), a.channels) as channel:
             total = emit.load(offset(sums, times(channel, a.sums_stride)))
-            total = emit.fadd(total, emit.load(offset(a.bias, channel)))
-            is_kept = emit.or_(emit.fcmp_ordered(">", total, a.threshold), keeps_all)
-            emit.store(emit.select(is_kept, total, zero), offset(y, channel))
+            emit.store(rectify(total, channel), offset(y, channel))
