@@ -112,6 +112,9 @@ class Backend(Protocol):
     def fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
         """Give the transform of maps of one size; the same one until another size is asked for."""
 
+    def library_fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
+        """Give the same by a library for transforms, where `fft_plan` is something else."""
+
     def computing(self) -> AbstractContextManager[None]:
         """Do what must be done around the computing of a batch; may be nested."""
 

@@ -233,6 +233,8 @@ class CpuBackend:
         """Give this thread's plan for a number of maps of one size, making it the first time."""
         return self._of_thread.fft_plan(height, width, maps)
 
+    library_fft_plan = fft_plan
+
 
 def _named(results: list[FloatArray]) -> dict[str, Array]:
     """Name a program's results as buffers."""
