@@ -340,5 +340,6 @@ def modules() -> dict[str, ModuleType]:
         getDeviceProperties=lambda _: {"name": b"Stand-in"},
     )
     cufft = SimpleNamespace(PlanNd=PlanNd, CUFFT_C2C="C2C", CUFFT_FORWARD=-1, CUFFT_INVERSE=1)
-    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream, cufft=cufft)
+    device = SimpleNamespace(compute_capability="90")
+    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream, cufft=cufft, Device=lambda: device)
     return {"cupy": cupy, "cupyx": cupyx}

@@ -6,7 +6,7 @@ None of this has run on a card.  The stand-ins check layouts and do the sums; se
 import numpy as np
 import pytest
 
-from overfeat_tools.backend import CpuBackend, cublas
+from overfeat_tools.backend import CpuBackend, cublas, open_backend
 from overfeat_tools.backend.card_transforms import CHUNK_MAPS
 from overfeat_tools.backend.cuda import CudaBackend, Paths, open_cuda
 from overfeat_tools.convolution.portable_tiles import PortableTiles
@@ -118,6 +118,15 @@ def test_precision(precision: str, error: float, method: str, monkeypatch: pytes
         assert found < error * (10 if number == TINY.last_layer else 1), number
         assert precision == "float32" or number == TINY.last_layer or found > 1e-5, number
     assert str(there.backend).endswith("" if precision == "float32" else precision)
+
+
+def test_precision_of_a_processor_and_of_old_cards(card: CudaBackend) -> None:  # noqa: F811
+    card.xp.cuda.Device().compute_capability = "75"
+    with pytest.raises(BackendError, match="--precision tf32 needs compute capability"):
+        open_backend("cuda", precision="tf32")
+    for device in ("auto", "cpu"):
+        with pytest.raises(BackendError, match="--precision tf32 needs a graphics card that works; a processor"):
+            open_backend(device, precision="tf32")
 
 
 # Which card, and what is wrong with it.

@@ -63,13 +63,15 @@ class Backend(Protocol):
     `compiler` is what makes machine code for the device;
     it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
     chunk of work should touch at a time where its data is used again.  `ahead` is how many batches it may be
-    computing while the next is brought.
+    computing while the next is brought.  `precision` is what `xp.matmul` rounds its factors to: "float32", or on a card
+    "tf32" or "half"; `xp.dot` doesn't round.
     """
 
     name: str
     compiler: "Compiler | None"
     cache_bytes: int
     ahead: int
+    precision: str
 
     @property
     def xp(self) -> ModuleType:

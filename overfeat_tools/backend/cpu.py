@@ -48,6 +48,7 @@ class CpuBackend:
 
     name = "cpu"
     ahead = 0
+    precision = "float32"
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
         self.xp = np

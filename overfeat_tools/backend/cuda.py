@@ -15,6 +15,7 @@ Source: docs.cupy.dev; for cuBLAS's modes of computing, the CUDA Toolkit documen
 import contextlib
 import importlib.util
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -34,6 +35,9 @@ _BLOCK_BYTES = 2 << 30
 _BLOCK_SHARE = 16
 
 _SLOTS = 2
+
+# Cards of this compute capability, 8.0, and above multiply float32 by tensor cores.
+_TENSOR_CORES = 80
 
 
 class Paths(NamedTuple):
@@ -93,8 +97,11 @@ class CudaBackend:
         self._plan: DftPlan | CufftPlan | None = None
         self._chunk_plans: dict[tuple[int, int], Any] = {}
         self.precision, self.paths = precision, paths
+        self._turn = threading.RLock()  # the slots serve one batch at a time
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
+        if precision != "float32" and int(cupy.cuda.Device().compute_capability) < _TENSOR_CORES:
+            raise BackendError(f"--precision {precision} needs compute capability 8.0 or higher")
         if precision != "float32" or paths.short_sums:
             # Transforms stay cupy's, in full precision: they multiply by `dot`.
             self.xp = _Replaced(cupy, matmul=Cublas(self._stream, cupy.empty, precision).matmul)
@@ -171,7 +178,7 @@ class CudaBackend:
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Queue what is done inside on the stream for computing, and translate CUDA's errors."""
-        with translated_errors():
+        with self._turn, translated_errors():
             self._inputs.reverse()  # the slots take turns
             self._outputs.reverse()
             try:

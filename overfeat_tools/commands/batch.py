@@ -78,13 +78,14 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
         "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
         "frames": options.frames, "background": background, "classes": options.classes, "format": options.form,
         "strict": options.strict,
+        **({} if options.precision == "float32" else {"precision": options.precision}),
     }  # fmt: skip
     return room.Job(
         topology.name, room.Layers(last, bool(options.classes)),
         room.Reading(wanted, prepare), str(options.form), options.output, made_with, sources.naming,
         options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
         channels if places == [1, 1] else None, options.classes, options.readers or processors(),
-        sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum,
+        sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum, options.precision,
     )  # fmt: skip
 
 
