@@ -5,6 +5,7 @@ fails.  Its copies between host and card are put off until something waits for t
 missing wait gives wrong numbers.  Its memory is counted and has an end.
 """
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -89,6 +90,11 @@ class CardArray(np.ndarray):  # type: ignore[type-arg]
         self.view(np.ndarray)[bare(index)] = bare(value)
 
     @property
+    def data(self) -> SimpleNamespace:  # type: ignore[override]
+        """As cupy's: where it begins."""
+        return SimpleNamespace(ptr=self.view(np.ndarray).ctypes.data)
+
+    @property
     def real(self) -> "CardArray":
         """As numpy's."""
         return self.view(np.ndarray).real.view(CardArray)
@@ -157,6 +163,7 @@ class Stream:
 
     def __init__(self, *, non_blocking: bool) -> None:
         assert non_blocking
+        self.ptr = id(self)
         self.queue: list[Callable[[], object]] = []
         self.done = 0
         self.computes = False
@@ -231,6 +238,86 @@ def on_the_card(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class PlanNd:
+    """As cupy's, for the layout that is used: whole maps, one after the other."""
+
+    made = 0
+
+    def __init__(self, shape: tuple[int, int], *layout: Any) -> None:  # noqa: ANN401
+        embedded, step, distance = layout[:3]
+        assert layout[:3] == layout[3:6]
+        assert (embedded, step, distance) == (shape, 1, shape[0] * shape[1])
+        kind, self._batch, order, *_ = layout[6:]
+        assert (kind, order) == ("C2C", "C")
+        self._shape = shape
+        PlanNd.made += 1
+
+    def fft(self, a: CardArray, out: CardArray, direction: int) -> None:
+        """Transform a batch."""
+        assert a.shape == out.shape == (self._batch, *self._shape)
+        assert a.dtype == out.dtype == np.complex64
+        assert a.flags.c_contiguous
+        assert out.flags.c_contiguous
+        x = np.asarray(bare(a))
+        with np.errstate(invalid="ignore", over="ignore"):  # what fills up the last chunk is never zero
+            y = np.fft.fft2(x) if direction < 0 else np.fft.ifft2(x) * np.prod(self._shape)
+            bare(out)[...] = y  # type: ignore[index]
+
+
+def tf32(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Round float32 to the 10 bits of TF32, to the nearest, as the card does."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x0FFF + (bits >> 13 & 1)) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+
+
+def half(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Round float32 to half precision."""
+    return x.astype(np.float16).astype(np.float32)
+
+
+class Cublas:
+    """As the library: matrices by address, columns first; a call that reads beyond an array would crash."""
+
+    calls: list[int] = []  # noqa: RUF012 -- what was computed in
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        assert name in {"cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"}
+        return lambda *_: 0
+
+    def cublasGemmStridedBatchedEx(self, _: object, *call: Any) -> int:  # noqa: ANN401, N802
+        """Multiply stacks of matrices."""
+        transposes, (m, n, k) = call[:2], call[2:5]
+        (a, kind, *a_steps), (b, b_kind, *b_steps) = call[6:10], call[10:14]
+        c, c_kind, *c_steps = call[15:19]
+        count, compute, algorithm = call[19:]
+        assert kind == b_kind == c_kind
+        assert algorithm == -1
+        dtype = {0: np.float32, 4: np.complex64}[kind]
+        round_ = {68: lambda x: x, 77: tf32, 74: half}[compute]
+        Cublas.calls.append(compute)
+
+        def operand(place: Any, steps: list[Any], rows: int, columns: int, *, transpose: int) -> Any:  # noqa: ANN401
+            lead, step = steps[0], steps[1].value
+            rows, columns = (columns, rows) if transpose else (rows, columns)
+            assert lead >= max(1, rows)
+            length = step * (count - 1) + lead * (columns - 1) + rows
+            size = np.dtype(dtype).itemsize
+            raw = (ctypes.c_char * (length * size)).from_address(place.value)
+            flat = np.frombuffer(raw, dtype)
+            strides = tuple(size * one for one in (step, 1, lead))
+            found = np.lib.stride_tricks.as_strided(flat, (count, rows, columns), strides)
+            return found.transpose(0, 2, 1) if transpose else found
+
+        left = operand(a, a_steps, m, k, transpose=transposes[0])
+        right = operand(b, b_steps, k, n, transpose=transposes[1])
+        if compute != 68 and kind == 4:
+            left, right = (round_(x.real) + 1j * round_(x.imag) for x in (left, right))
+        elif compute != 68:
+            left, right = round_(left), round_(right)
+        operand(c, c_steps, m, n, transpose=0)[...] = np.matmul(left, right)
+        return 0
+
+
 def modules() -> dict[str, ModuleType]:
     """Give `cupy` and `cupyx` for `sys.modules`."""
     cupy: Any = ModuleType("cupy")
@@ -240,6 +327,7 @@ def modules() -> dict[str, ModuleType]:
     cupyx.empty_pinned = empty_pinned
     for function in (np.matmul, np.maximum, np.exp, np.conjugate):
         setattr(cupy, function.__name__, on_the_card(function))
+    cupy.dot = on_the_card(np.matmul)  # the same for matrices, and a function that looks at its arguments
     for make in (empty, zeros, empty_like, ascontiguousarray):
         setattr(cupy, make.__name__, make)
     cupy.float32 = np.float32
@@ -251,5 +339,7 @@ def modules() -> dict[str, ModuleType]:
         getDevice=lambda: 0,
         getDeviceProperties=lambda _: {"name": b"Stand-in"},
     )
-    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream)
+    cufft = SimpleNamespace(PlanNd=PlanNd, CUFFT_C2C="C2C", CUFFT_FORWARD=-1, CUFFT_INVERSE=1)
+    device = SimpleNamespace(compute_capability="90")
+    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream, cufft=cufft, Device=lambda: device)
     return {"cupy": cupy, "cupyx": cupyx}

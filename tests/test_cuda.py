@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
-from overfeat_tools.backend.cuda import CudaBackend, DftPlan, open_cuda
+from overfeat_tools.backend.card_transforms import DftPlan
+from overfeat_tools.backend.cuda import CudaBackend, open_cuda
 from overfeat_tools.cli import NetworkOptions
 from overfeat_tools.commands.run import Run
 from overfeat_tools.convolution import RATES, Convolution

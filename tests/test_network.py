@@ -136,12 +136,14 @@ def _fold(network: Network, x: Array) -> Iterator[Array]:
             with backend.computing():
                 x, padded = convolution(inner), 0
         elif isinstance(layer, Rectify):
-            x, padded = x.copy(), 0
-            rectify(x, layer.threshold)
+            with backend.computing():
+                x, padded = x.copy(), 0
+                rectify(x, layer.threshold)
         elif isinstance(layer, MaxPool):
             before, padded = x, 0
-            x = np.empty((len(x), *(side // layer.size for side in x.shape[1:3]), x.shape[3]), np.float32)
-            max_pool(before, x, layer.size, backend)
+            with backend.computing():
+                x = backend.empty((len(x), *(side // layer.size for side in x.shape[1:3]), x.shape[3]))
+                max_pool(before, x, layer.size, backend)
         else:
             padded = layer.width if isinstance(layer, Pad) else 0
             with backend.computing():
@@ -233,11 +235,14 @@ def test_batches_equal_single_pictures(network: Network) -> None:
     """A picture's result does not depend on its neighbours in the batch, nor on their number.
 
     Features are within 1e-6 of the largest where the same algorithm is taken for every batch, and within 2e-6
-    where small and large batches may take different ones, each of which errs by up to 1e-6.  The softmax
-    makes ten times as much of that: e to the power of scores of about 10.
+    where small and large batches may take different ones, each of which errs by up to 1e-6.  A card's library
+    adds up to 36864 products in one row, and in another order for another batch: errors grow with the root of a
+    sum's length, so they are twice those of sums of 512 or 2048 at least.  The softmax makes ten times as much of
+    that: e to the power of scores of about 10.
     """
     one_algorithm = all(convolution.method in ("gemm", "fft") for convolution in network.convolutions.values())
-    tolerance = 1e-6 if one_algorithm else 2e-6 if network.backend.compiler else 4e-6
+    on_processor = network.backend.name == "cpu"
+    tolerance = 1e-6 if one_algorithm and on_processor else 2e-6 if network.backend.compiler else 4e-6
     size = network.topology.input_size
     pictures = np.random.default_rng(3).integers(0, 256, (32, size, size, 3), np.uint8)
     pictures[1], pictures[2] = pictures[0], 0

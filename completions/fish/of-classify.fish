@@ -16,6 +16,7 @@ complete -c of-classify -s d -x -a '(__fish_complete_directories)' -d 'Folder wi
 complete -c of-classify -l device -x -a 'auto cpu cuda' -d 'Where to compute'
 complete -c of-classify -l threads -x -d 'Number of threads'
 complete -c of-classify -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-classify -l precision -x -a 'float32 tf32 half' -d 'Digits of what a graphics card multiplies'
 complete -c of-classify -l reproducible -d 'Give equal bytes for equal pixels, whatever the batch and the threads'
 complete -c of-classify -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-classify -l version -d 'Show the version and exit'

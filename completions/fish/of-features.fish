@@ -9,6 +9,7 @@ complete -c of-features -s d -x -a '(__fish_complete_directories)' -d 'Folder wi
 complete -c of-features -l device -x -a 'auto cpu cuda' -d 'Where to compute'
 complete -c of-features -l threads -x -d 'Number of threads'
 complete -c of-features -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-features -l precision -x -a 'float32 tf32 half' -d 'Digits of what a graphics card multiplies'
 complete -c of-features -l reproducible -d 'Give equal bytes for equal pixels, whatever the batch and the threads'
 complete -c of-features -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-features -l version -d 'Show the version and exit'

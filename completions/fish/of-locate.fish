@@ -12,6 +12,7 @@ complete -c of-locate -s d -x -a '(__fish_complete_directories)' -d 'Folder with
 complete -c of-locate -l device -x -a 'auto cpu cuda' -d 'Where to compute'
 complete -c of-locate -l threads -x -d 'Number of threads'
 complete -c of-locate -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-locate -l precision -x -a 'float32 tf32 half' -d 'Digits of what a graphics card multiplies'
 complete -c of-locate -l reproducible -d 'Give equal bytes for equal pixels, whatever the batch and the threads'
 complete -c of-locate -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-locate -l version -d 'Show the version and exit'

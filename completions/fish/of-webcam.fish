@@ -15,6 +15,7 @@ complete -c of-webcam -s d -x -a '(__fish_complete_directories)' -d 'Folder with
 complete -c of-webcam -l device -x -a 'auto cpu cuda' -d 'Where to compute'
 complete -c of-webcam -l threads -x -d 'Number of threads'
 complete -c of-webcam -l method -x -a 'auto gemm fft cook-toom' -d 'How to compute convolutions'
+complete -c of-webcam -l precision -x -a 'float32 tf32 half' -d 'Digits of what a graphics card multiplies'
 complete -c of-webcam -l reproducible -d 'Give equal bytes for equal pixels, whatever the batch and the threads'
 complete -c of-webcam -s v -l verbose -d 'Report methods and times on stderr'
 complete -c of-webcam -l version -d 'Show the version and exit'

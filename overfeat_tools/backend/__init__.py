@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def open_backend(device: str = "auto", threads: int | None = None) -> Backend:
+def open_backend(device: str = "auto", threads: int | None = None, precision: str = "float32") -> Backend:
     """Open the device to compute on.
 
     Parameters
@@ -30,18 +30,22 @@ def open_backend(device: str = "auto", threads: int | None = None) -> Backend:
         `auto` takes a graphics card where one works, and else the processor.
     threads : int, optional
         Threads of the CPU; by default all this process may use.
+    precision : {"float32", "tf32", "half"}
+        To what a card rounds the factors of convolutions; a processor knows only the first.
 
     Raises
     ------
     BackendError
-        The device asked for is not available.
+        The device asked for is not available, or not in this precision.
     """
     if device != "cpu":
         from overfeat_tools.backend.cuda import open_cuda
 
         try:
-            return open_cuda()
+            return open_cuda(precision)
         except BackendError:
             if device == "cuda":
                 raise
+    if precision != "float32":
+        raise BackendError(f"--precision {precision} needs a graphics card that works; a processor computes in float32")
     return CpuBackend(threads)

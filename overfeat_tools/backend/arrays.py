@@ -63,13 +63,15 @@ class Backend(Protocol):
     `compiler` is what makes machine code for the device;
     it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
     chunk of work should touch at a time where its data is used again.  `ahead` is how many batches it may be
-    computing while the next is brought.
+    computing while the next is brought.  `precision` is what `xp.matmul` rounds its factors to: "float32", or on a card
+    "tf32" or "half"; `xp.dot` doesn't round.
     """
 
     name: str
     compiler: "Compiler | None"
     cache_bytes: int
     ahead: int
+    precision: str
 
     @property
     def xp(self) -> ModuleType:
@@ -111,6 +113,9 @@ class Backend(Protocol):
 
     def fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
         """Give the transform of maps of one size; the same one until another size is asked for."""
+
+    def library_fft_plan(self, height: int, width: int, maps: int) -> FftPlan:
+        """Give the same by a library for transforms, where `fft_plan` is something else."""
 
     def computing(self) -> AbstractContextManager[None]:
         """Do what must be done around the computing of a batch; may be nested."""

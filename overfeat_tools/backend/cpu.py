@@ -48,6 +48,7 @@ class CpuBackend:
 
     name = "cpu"
     ahead = 0
+    precision = "float32"
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
         self.xp = np
@@ -232,6 +233,8 @@ class CpuBackend:
     def fft_plan(self, height: int, width: int, maps: int) -> "FftwPlan":
         """Give this thread's plan for a number of maps of one size, making it the first time."""
         return self._of_thread.fft_plan(height, width, maps)
+
+    library_fft_plan = fft_plan
 
 
 def _named(results: list[FloatArray]) -> dict[str, Array]:

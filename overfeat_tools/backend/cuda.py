@@ -9,27 +9,25 @@ their own: while one batch computes, the next is read, stacked, uploaded and que
 one's result is downloaded and printed.  Not overlapped: the upload of weights (once), spectra (made
 on the card, once) and the copies between ordinary and pinned memory, which the processor makes.
 
-The Fourier transforms of tiles, 8 to 40 places a side, are products with the DFT's matrix, one for
-each axis, and not cuFFT's.  A cuFFT plan is made for one number of maps: a stream of mixed pictures
-would make one after the other, each with a work area as large as the maps.  The products need
-neither, and their 8 operations a place and side are a few percent of those of the convolution.
-
 Source: docs.cupy.dev; for cuBLAS's modes of computing, the CUDA Toolkit documentation.
 """
 
 import contextlib
 import importlib.util
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from overfeat_tools.backend.arrays import Array, ComplexArray, FloatArray, Item
+from overfeat_tools.backend.arrays import Array, FloatArray, Item
+from overfeat_tools.backend.card_transforms import CufftPlan, DftPlan, chunk_plan
 from overfeat_tools.backend.compiler import Compiler
-from overfeat_tools.backend.transfers import Download, Slot, reason_of, round_up, translated_errors
+from overfeat_tools.backend.cublas import Cublas
+from overfeat_tools.backend.transfers import Download, Slot, round_up, translated_errors, trouble_of
 from overfeat_tools.errors import BackendError
 
 # Work at a time: enough for any batch of usual pictures, and bounded for large ones.
@@ -38,8 +36,18 @@ _BLOCK_SHARE = 16
 
 _SLOTS = 2
 
+# Cards of this compute capability, 8.0, and above multiply float32 by tensor cores.
+_TENSOR_CORES = 80
 
-def open_cuda() -> "CudaBackend":
+
+class Paths(NamedTuple):
+    """What has not run on a card yet, and is tried by tests and benchmarks only."""
+
+    short_sums: bool = False
+    """Whether products are cuBLAS's own, with sums cut as on the processor."""
+
+
+def open_cuda(precision: str = "float32", paths: Paths = Paths()) -> "CudaBackend":  # noqa: B008 -- constant
     """Open the graphics card, after trying it out.
 
     Raises
@@ -52,20 +60,27 @@ def open_cuda() -> "CudaBackend":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `auto` is to be silent, and what matters comes as an error
-            return CudaBackend()
+            return CudaBackend(precision, paths)
     except Exception as error:  # whatever cupy, the driver or a library has to say
-        raise BackendError(f"device cuda: no card that works ({reason_of(error)}); use the device cpu") from error
+        raise BackendError(f"device cuda: no card that works ({trouble_of(error)}); use the device cpu") from error
 
 
 class CudaBackend:
-    """cupy on the current device."""
+    """cupy on the first card that `$CUDA_VISIBLE_DEVICES` leaves.
+
+    Parameters
+    ----------
+    precision : {"float32", "tf32", "half"}
+        To what the factors of convolutions are rounded.
+    paths : Paths
+    """
 
     name = "cuda"
     threads = parallel = 1
     ahead = 1
     compiler: Compiler | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, precision: str = "float32", paths: Paths = Paths()) -> None:  # noqa: B008 -- constant
         # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it
         # at the first product of each type.
         os.environ["CUPY_TF32"] = "0"
@@ -79,13 +94,23 @@ class CudaBackend:
             raise BackendError("none found")
         self._stream, self._uploads, self._downloads = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
         self._inputs, self._outputs = ([Slot(cupyx.empty_pinned) for _ in range(_SLOTS)] for _ in range(2))
-        self._plan: DftPlan | None = None
+        self._plan: DftPlan | CufftPlan | None = None
+        self._chunk_plans: dict[tuple[int, int], Any] = {}
+        self.precision, self.paths = precision, paths
+        self._turn = threading.RLock()  # the slots serve one batch at a time
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
+        if precision != "float32" and int(cupy.cuda.Device().compute_capability) < _TENSOR_CORES:
+            raise BackendError(f"--precision {precision} needs compute capability 8.0 or higher")
+        if precision != "float32" or paths.short_sums:
+            # Transforms stay cupy's, in full precision: they multiply by `dot`.
+            self.xp = _Replaced(cupy, matmul=Cublas(self._stream, cupy.empty, precision).matmul)
 
     def __str__(self) -> str:
         card = self._runtime.getDeviceProperties(self._runtime.getDevice())["name"].decode()
-        return f"{self.name}, {card}"
+        count = self._runtime.getDeviceCount()
+        which = f" (the first of {count})" if count > 1 else ""
+        return f"{self.name}, {card}{which}" + ("" if self.precision == "float32" else f", {self.precision}")
 
     def _try_out(self) -> None:
         """Use what a network uses: memory, a kernel compiled here, both products, transfers."""
@@ -132,18 +157,28 @@ class CudaBackend:
         """Give an uninitialised array; cupy's pool hands memory out again in the order of the stream."""
         return self.empty(shape, dtype)
 
-    def fft_plan(self, height: int, width: int, maps: int) -> "DftPlan":
+    def fft_plan(self, height: int, width: int, maps: int) -> DftPlan:
         """Give the transform of maps of one size; only the last one is kept."""
         shape = (height, width, maps)
-        if self._plan is None or self._plan.shape != shape:
+        if not isinstance(self._plan, DftPlan) or self._plan.shape != shape:
             self._plan = None  # its tiles are let go before others are asked for
             self._plan = DftPlan(shape, self)
+        return self._plan
+
+    def library_fft_plan(self, height: int, width: int, maps: int) -> CufftPlan:
+        """Give cuFFT's transform of maps of one size; see `fft_plan`."""
+        shape, cufft = (height, width, maps), self.xp.cuda.cufft
+        if not isinstance(self._plan, CufftPlan) or self._plan.shape != shape:
+            self._plan = None
+            if shape[:2] not in self._chunk_plans:
+                self._chunk_plans[shape[:2]] = chunk_plan(height, width, cufft)
+            self._plan = CufftPlan(shape, self, self._chunk_plans[shape[:2]], cufft)
         return self._plan
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Queue what is done inside on the stream for computing, and translate CUDA's errors."""
-        with translated_errors():
+        with self._turn, translated_errors():
             self._inputs.reverse()  # the slots take turns
             self._outputs.reverse()
             try:
@@ -200,34 +235,12 @@ class CudaBackend:
         return int(self._runtime.memGetInfo()[1])
 
 
-class DftPlan:
-    """Complex transforms by products with the DFT's matrix; see `arrays.FftPlan`."""
+class _Replaced:
+    """A module with some of its functions replaced."""
 
-    def __init__(self, shape: tuple[int, int, int], backend: CudaBackend) -> None:
-        self.shape = shape
-        height, width, _ = shape
-        self._matmul = backend.xp.matmul
-        # One matrix a row of the map: equal products of equal operands go to cuBLAS as one strided batch.
-        rows, columns = _dft(height), np.broadcast_to(_dft(width), (height, width, width))
-        self._forward = backend.to_device(rows), backend.to_device(columns)
-        self._inverse = backend.to_device(rows.conj()), backend.to_device(columns.conj())
-        self.tiles: ComplexArray = backend.xp.empty(shape, np.complex64)
+    def __init__(self, module: Any, **functions: Callable[..., Any]) -> None:  # noqa: ANN401 -- cupy is untyped
+        self._module = module
+        self.__dict__.update(functions)
 
-    def forward(self) -> None:
-        """Transform `tiles`."""
-        self._apply(*self._forward)
-
-    def inverse(self) -> None:
-        """Transform `tiles` back."""
-        self._apply(*self._inverse)
-
-    def _apply(self, rows: Array, columns: Array) -> None:
-        between = self._matmul(rows, self.tiles.reshape(self.shape[0], -1)).reshape(self.shape)
-        self._matmul(columns, between, out=self.tiles)
-
-
-def _dft(size: int) -> ComplexArray:
-    """Give the matrix of a DFT, exp(-2 pi i j k / size)."""
-    places = np.arange(size)
-    matrix: ComplexArray = np.exp(-2j * np.pi * (np.outer(places, places) % size) / size).astype(np.complex64)
-    return matrix
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._module, name)

@@ -1,6 +1,7 @@
 """Copies between host and graphics card through pinned memory, and the card's errors in words."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,24 @@ def reason_of(error: BaseException) -> str:
     return (str(error).strip().partition("\n")[0] or type(error).__name__).lower()
 
 
+def trouble_of(error: BaseException) -> str:
+    """Tell why a card can't be opened, in the words of someone who would know what to do about it."""
+    reason, visible = reason_of(error), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if _is_shortage(error):
+        return "its memory is full; other programs may be using it"
+    if "devicesunavailable" in reason or "devicealreadyinuse" in reason:
+        return "it is busy: another program keeps it for itself"
+    if visible is not None and any(word in reason for word in ("nodevice", "none found", "invaliddevice")):
+        return f"CUDA_VISIBLE_DEVICES={visible} leaves none"
+    return reason
+
+
+def _is_shortage(error: BaseException) -> bool:
+    """Tell whether memory was short, whoever speaks of it: cupy, CUDA, or one of its libraries."""
+    reason = reason_of(error)
+    return isinstance(error, MemoryError) or "memoryallocation" in reason or "alloc_failed" in reason
+
+
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn errors of CUDA and its libraries into a line for the user, or into `MemoryError`.
@@ -28,7 +47,7 @@ def translated_errors() -> Iterator[None]:
         if not type(error).__module__.startswith("cupy"):
             raise
         reason = reason_of(error)
-        if "memoryallocation" in reason or "alloc_failed" in reason:
+        if _is_shortage(error):
             raise MemoryError(reason) from error
         raise BackendError(f"device cuda: the card failed ({reason}); use the device cpu") from error
 

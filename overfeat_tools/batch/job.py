@@ -52,6 +52,7 @@ class Job:
     strict: bool = False
     retry_failed: bool = False
     checksum: bool = False
+    precision: str = "float32"
 
     def open_network(self) -> Network:
         """Open the network: reproducibly, where that can be had.
@@ -66,11 +67,11 @@ class Job:
             raise WeightsError(f"the weights of {self.network} here are not those that this was begun with")
         more = self.network, self.folder, self.device, self.threads, self.method
         try:
-            return open_network(*more, reproducible=True)
+            return open_network(*more, reproducible=True, precision=self.precision)
         except BackendError:
             if self.reproducible:
                 raise
-            return open_network(*more)
+            return open_network(*more, precision=self.precision)
 
     def open_sink(self, output: Output | None) -> Sink:
         """Make what takes the results."""

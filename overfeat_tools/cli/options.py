@@ -154,6 +154,30 @@ class EngineOptions:
             """,
         ),
     ] = "auto"
+    precision: Annotated[
+        Literal["float32", "tf32", "half"],
+        Option(
+            "--precision",
+            help="Digits of what a graphics card multiplies.",
+            manual="""
+            To how many bits a graphics card rounds the numbers that it multiplies in convolutions:
+            .Cm float32 ,
+            the default, keeps all 24 of them;
+            .Cm tf32
+            keeps 11, and
+            .Cm half
+            keeps 11 of numbers up to 65504, which are all that there may be.
+            Sums are float32 in any case.
+            Fewer bits are faster, on a card of compute capability 8.0 or higher, at the price of precision; see
+            .Sx Graphics cards
+            in
+            .Xr overfeat_tools 7 .
+            On a processor, anything but
+            .Cm float32
+            is refused.
+            """,
+        ),
+    ] = "float32"
     reproducible: Annotated[
         bool,
         Option(

@@ -78,13 +78,14 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
         "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
         "frames": options.frames, "background": background, "classes": options.classes, "views": options.views,
         "format": options.form, "strict": options.strict,
+        **({} if options.precision == "float32" else {"precision": options.precision}),
     }  # fmt: skip
     return room.Job(
         topology.name, room.Layers(numbers, bool(options.classes), looking),
         room.Reading(wanted, prepare, looking), str(options.form), options.output, made_with, sources.naming,
         options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
         _columns(topology, numbers, side), options.classes, options.readers or processors(),
-        sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum,
+        sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum, options.precision,
     )  # fmt: skip
 
 

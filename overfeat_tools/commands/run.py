@@ -47,8 +47,9 @@ def open_network(options: cli.NetworkOptions) -> Network:
     """Open the network that the options name, on the device that they name."""
     asked = options
     return opening.open_network(
-        asked.name, asked.folder, asked.device, asked.threads, asked.method, reproducible=asked.reproducible
-    )
+        asked.name, asked.folder, asked.device, asked.threads, asked.method,
+        reproducible=asked.reproducible, precision=asked.precision,
+    )  # fmt: skip
 
 
 @dataclass

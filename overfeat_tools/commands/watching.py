@@ -167,7 +167,9 @@ class Watching:
 
 def _open_network(options: "Options") -> Network:
     open_network = partial(opening.open_network, options.name, options.folder, options.device)
-    network = open_network(options.threads, options.method, reproducible=options.reproducible)
+    network = open_network(
+        options.threads, options.method, reproducible=options.reproducible, precision=options.precision
+    )
     side = network.topology.input_size
     network.check_memory(1, side, side)
     return network

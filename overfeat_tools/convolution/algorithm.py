@@ -58,6 +58,10 @@ class Algorithm(ABC):
         """Estimate the time that `pack` takes."""
         return 0.0
 
+    def is_offered(self, method: str) -> bool:
+        """Tell whether the algorithm is one of a method, or of `auto`."""
+        return method in ("auto", self.method)
+
     def holds(self, pool_size: int) -> bool:
         """Tell whether `run` can take a pool of this size by itself."""
         return pool_size == 1

@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
 def list_algorithms(geometry: Geometry, backend: Backend, method: str = "auto") -> list[Algorithm]:
     """List the algorithms that suit a convolution; with a method those of the method, and gemm, which always does."""
     found = [algorithm for candidates in ALGORITHMS for algorithm in candidates(geometry, backend)]
-    return [algorithm for algorithm in found if method in ("auto", algorithm.method) or str(algorithm) == "gemm"]
+    return [algorithm for algorithm in found if algorithm.is_offered(method) or str(algorithm) == "gemm"]
 
 
 def estimate(

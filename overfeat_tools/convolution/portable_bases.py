@@ -18,7 +18,7 @@ rows of a real product.
 
 A basis turns tiles, weights and products into each other; its `parts` are the kinds of elements of a spectrum, how
 many and of which dtype.  Tiles come in two halves of equal number, since the Fourier basis makes pairs of them.  The
-methods of both take and give
+methods of both (whose products are `dot`, always in full precision, where `matmul` on a card need not be) take and give
 
     weights     (k, C, kh, kw)
     tiles       an array of this thread's, and views of its halves, (T, T, pairs, C)
@@ -40,8 +40,9 @@ from overfeat_tools.convolution.geometry import Geometry, Tiling
 class FourierBasis:
     """Spectra of tiles by FFT; those of the weights by one product with the DFT's matrix, as they have few places."""
 
-    def __init__(self, geometry: Geometry, tiling: Tiling, backend: Backend) -> None:
+    def __init__(self, geometry: Geometry, tiling: Tiling, backend: Backend, *, by_library: bool = False) -> None:
         self._shape, self._backend = (tiling.height, tiling.width), backend
+        self._plan = backend.library_fft_plan if by_library else backend.fft_plan
         rows, columns = np.divmod(np.arange(tiling.pixels), tiling.width)
         mirror = -rows % tiling.height * tiling.width + -columns % tiling.width
         bins = np.arange(tiling.pixels)
@@ -59,15 +60,14 @@ class FourierBasis:
 
     def tiles(self, pairs: int, channels: int) -> tuple[Array, Sequence[FloatArray]]:
         """Give memory for tiles: the real and the imaginary parts of what will be transformed."""
-        tiles = self._backend.fft_plan(*self._shape, pairs * channels).tiles
-        halves = tiles.view(np.float32).reshape(*self._shape, pairs, channels, 2)
-        return tiles, (halves[..., 0], halves[..., 1])
+        tiles, shape = self._plan(*self._shape, pairs * channels).tiles, (*self._shape, pairs, channels)
+        return tiles, (tiles.real.reshape(shape), tiles.imag.reshape(shape))  # views: an axis is split
 
     def forward(self, tiles: Array, spectra: Sequence[Array]) -> None:
         """Transform the tiles and write their elements."""
         complex_, real = spectra
         pairs = complex_.shape[1] // 2
-        self._backend.fft_plan(*tiles.shape).forward()
+        self._plan(*tiles.shape).forward()
         bins = tiles.reshape(-1, pairs, complex_.shape[2])
         complex_[:, :pairs] = bins[self._pairs]
         complex_[:, pairs:] = bins[self._mirrors].conj()
@@ -77,7 +77,7 @@ class FourierBasis:
         """Transform products back into tiles."""
         complex_, real = products
         pairs, kernels = complex_.shape[1] // 2, complex_.shape[2]
-        plan = self._backend.fft_plan(*self._shape, pairs * kernels)
+        plan = self._plan(*self._shape, pairs * kernels)
         bins = plan.tiles.reshape(-1, pairs, kernels)
         bins[self._pairs] = complex_[:, :pairs]
         bins[self._mirrors] = complex_[:, pairs:].conj()
@@ -109,13 +109,13 @@ class CookToomBasis:
 
     def forward(self, tiles: Array, spectra: Sequence[Array]) -> None:
         """Evaluate the tiles."""
-        values = self._backend.xp.matmul(self._forward, tiles.reshape(self._size**2, -1))
+        values = self._backend.xp.dot(self._forward, tiles.reshape(self._size**2, -1))
         spectra[0][...] = values.reshape(spectra[0].shape)
 
     def inverse(self, products: Sequence[Array]) -> Sequence[FloatArray]:
         """Interpolate products into outputs."""
         (values,) = products
-        outputs = self._backend.xp.matmul(self._inverse, values.reshape(len(values), -1))
+        outputs = self._backend.xp.dot(self._inverse, values.reshape(len(values), -1))
         side = round(len(self._inverse) ** 0.5)
         outputs = outputs.reshape(side, side, *values.shape[1:])
         return outputs[:, :, : values.shape[1] // 2], outputs[:, :, values.shape[1] // 2 :]
@@ -127,5 +127,5 @@ PortableBasis = FourierBasis | CookToomBasis
 def _transform(matrix: Array, weight: FloatArray, backend: Backend) -> Array:
     """Multiply a matrix (elements, kh * kw) and the places of kernels (k, C, kh, kw): (elements, C, k)."""
     kernels, channels = weight.shape[:2]
-    flat: Array = backend.xp.matmul(matrix, weight.reshape(kernels * channels, -1).T)
+    flat: Array = backend.xp.dot(matrix, weight.reshape(kernels * channels, -1).T)
     return flat.reshape(-1, kernels, channels).transpose(0, 2, 1)

@@ -8,7 +8,8 @@ step is shared out over the threads: V by groups of channels, M by elements, the
 are as large as half a thread's cache.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,7 @@ from overfeat_tools.convolution import compiled_tiles
 from overfeat_tools.convolution.algorithm import Algorithm, Tiles, padded
 from overfeat_tools.convolution.cook_toom import tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, split
 from overfeat_tools.convolution.portable_bases import CookToomBasis, FourierBasis, PortableBasis
 from overfeat_tools.convolution.rates import Rates
 
@@ -30,22 +31,33 @@ _ROUND_TILES = 1024
 # Sizes whose transform FFTW has straight-line code for, several times as fast as of most others.
 _FOURIER_SIZES = (8, 9, 10, 12, 14, 16, 20, 25, 32, 64)
 
-_BASES: dict[str, Callable[[Geometry, Tiling, Backend], PortableBasis]] = {
-    "fft": FourierBasis,
-    "cook-toom": CookToomBasis,
-}
-
-
 _Half = tuple[slice, slice]
 """Half of a round: some pictures, and some rows of their tiles."""
 
 
+@dataclass(frozen=True)
 class PortableTiles(Tiles):
-    """Tiles whose transforms and products are numpy's and FFTW's, or cupy's."""
+    """Tiles whose transforms and products are numpy's and FFTW's, or cupy's.
+
+    `by_library` tells whether a card's transforms are cuFFT's, where Fourier tiles are asked for, or products.
+    """
+
+    by_library: bool = False
+
+    def __str__(self) -> str:
+        return super().__str__() + (" by cuFFT" if self.by_library else "")
+
+    def is_offered(self, method: str) -> bool:
+        """Tell whether the algorithm is one of a method, or of `auto`: cuFFT's has not been timed on a card."""
+        if self.backend.name == "cuda" and self.basis_name == "fft" and self.by_library != (method == "fft"):
+            return False
+        return super().is_offered(method)
 
     @cached_property
     def _basis(self) -> PortableBasis:
-        return _BASES[self.basis_name](self.geometry, self.tiling, self.backend)
+        if self.basis_name == "fft":
+            return FourierBasis(self.geometry, self.tiling, self.backend, by_library=self.by_library)
+        return CookToomBasis(self.geometry, self.tiling, self.backend)
 
     @property
     def packed_bytes(self) -> int:
@@ -212,6 +224,8 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     if "fft" not in compiled:
         for size in _fourier_sizes(geometry):
             yield PortableTiles(geometry, backend, "fft", size)
+            if backend.name == "cuda":
+                yield PortableTiles(geometry, backend, "fft", size, by_library=True)
     if "cook-toom" not in compiled and geometry.kernel_height == geometry.kernel_width:
         for size in tile_sizes(geometry.kernel_height):
             if size[0] == size[1]:

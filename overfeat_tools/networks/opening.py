@@ -19,6 +19,7 @@ def open_network(
     method: str = "auto",
     *,
     reproducible: bool = False,
+    precision: str = "float32",
 ) -> Network:
     """Open the network of a name; see `Network`.
 
@@ -29,7 +30,7 @@ def open_network(
     WeightsError
         The weight file is missing or has the wrong size.
     """
-    backend = open_backend(device, threads)
+    backend = open_backend(device, threads, precision)
     limit_bytes = memory_for_packed_weights(backend)
     network = Network(TOPOLOGIES[name], folder, backend, method, limit_bytes, reproducible=reproducible)
     if reproducible:
