@@ -5,10 +5,18 @@ fails.  Its copies between host and card are put off until something waits for t
 missing wait gives wrong numbers.  Its memory is counted and has an end.
 """
 
+import atexit
+import contextlib
 import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
 import weakref
 from collections.abc import Callable
+from functools import cache
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -42,6 +50,8 @@ class Memory:
             raise OutOfMemoryError
         self.held += array.nbytes
         weakref.finalize(owner, self._let_go, array.nbytes)
+        for graph in CAPTURED:
+            graph.append(lambda: owner)  # its memory is the graph's
         return array.view(CardArray)
 
     def _let_go(self, size: int) -> None:
@@ -66,15 +76,48 @@ def bare(value: object) -> object:
     return value.view(np.ndarray) if isinstance(value, CardArray) else value
 
 
+CAPTURED: list[list[Callable[[], object]]] = []
+"""What the graph that is being captured does, if there is one."""
+
+
+def again(work: Callable[[], object]) -> None:
+    """Do something that the card does, and will do again where it is captured in a graph."""
+    work()
+    for graph in CAPTURED:
+        graph.append(work)
+
+
+def made(make: Callable[[], Any]) -> "CardArray":
+    """Give a new array of the card; where that is captured, it is made again in the same memory."""
+    array = MEMORY.adopt(np.asarray(make()))
+    for graph in CAPTURED:
+        graph.append(lambda: np.copyto(array.view(np.ndarray), make()))
+    return array
+
+
+class Graph:
+    """What was captured; launching it does it again, with whatever is now in the arrays."""
+
+    def __init__(self, work: list[Callable[[], object]]) -> None:
+        self._work = work
+
+    def launch(self, stream: "Stream") -> None:
+        """Do it."""
+        assert stream.computes
+        assert not CAPTURED
+        for work in self._work:
+            work()
+
+
 class CardArray(np.ndarray):  # type: ignore[type-arg]
     """An array of the card."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:  # noqa: ANN401
         check(inputs, out or ())
         if out is not None:
-            getattr(ufunc, method)(*map(bare, inputs), out=tuple(map(bare, out)), **options)
+            again(lambda: getattr(ufunc, method)(*map(bare, inputs), out=tuple(map(bare, out)), **options))
             return out[0]
-        return MEMORY.adopt(np.asarray(getattr(ufunc, method)(*map(bare, inputs), **options)))
+        return made(lambda: getattr(ufunc, method)(*map(bare, inputs), **options))
 
     def __array_function__(self, function: Any, *_: Any) -> Any:  # noqa: ANN401
         message = f"numpy.{function.__name__} of the card's array"
@@ -83,11 +126,13 @@ class CardArray(np.ndarray):  # type: ignore[type-arg]
     def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
         check(index)
         found = self.view(np.ndarray)[bare(index)]
+        if isinstance(found, np.ndarray) and found.base is None:  # chosen, not a view
+            return made(lambda: self.view(np.ndarray)[bare(index)])
         return found.view(CardArray) if isinstance(found, np.ndarray) else found
 
     def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401
         check(index, value)
-        self.view(np.ndarray)[bare(index)] = bare(value)
+        again(lambda: self.view(np.ndarray).__setitem__(bare(index), bare(value)))
 
     @property
     def data(self) -> SimpleNamespace:  # type: ignore[override]
@@ -116,19 +161,20 @@ class CardArray(np.ndarray):  # type: ignore[type-arg]
 
     def copy(self, order: str = "C") -> "CardArray":  # type: ignore[override]
         """As numpy's."""
-        return MEMORY.adopt(self.view(np.ndarray).copy(order))  # type: ignore[arg-type]
+        return made(lambda: self.view(np.ndarray).copy(order))  # type: ignore[arg-type]
 
     def reshape(self, *shape: Any) -> "CardArray":  # type: ignore[override]  # noqa: ANN401
         """As numpy's."""
         before = self.view(np.ndarray)
         after = before.reshape(*shape)
-        return after.view(CardArray) if np.shares_memory(before, after) else MEMORY.adopt(after)
+        return after.view(CardArray) if np.shares_memory(before, after) else made(lambda: before.reshape(*shape))
 
     def set(self, host: np.ndarray, stream: "Stream") -> None:  # type: ignore[type-arg]
         """Copy from the host, when the stream comes to it."""
         assert type(host) is np.ndarray
         assert (self.shape, self.dtype) == (host.shape, host.dtype)
         assert self.flags.c_contiguous
+        assert not CAPTURED
         # What is not pinned is copied away before the call returns.
         source = host if host.base is not None and id(host.base) in PINNED else host.copy()
         stream.queue.append(lambda: self.__setitem__(..., source.view(CardArray)))
@@ -175,6 +221,15 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.computes = False
 
+    def begin_capture(self) -> None:
+        """Note what is done from here on."""
+        assert self.computes
+        CAPTURED.append([])
+
+    def end_capture(self) -> Graph:
+        """Give what was noted."""
+        return Graph(CAPTURED.pop())
+
     def record(self) -> Event:
         """Mark the place reached."""
         return Event(self)
@@ -218,7 +273,9 @@ def ascontiguousarray(x: CardArray, dtype: Any = None) -> CardArray:  # noqa: AN
     """As numpy's."""
     assert isinstance(x, CardArray)
     array = np.ascontiguousarray(bare(x), dtype)
-    return x if np.shares_memory(array, bare(x)) else MEMORY.adopt(array)  # type: ignore[arg-type]
+    if np.shares_memory(array, bare(x)):  # type: ignore[arg-type]
+        return x
+    return made(lambda: np.array(bare(x), dtype, order="C"))
 
 
 def as_strided(x: CardArray, shape: Any, strides: Any) -> CardArray:  # noqa: ANN401
@@ -232,8 +289,12 @@ def on_the_card(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*values: Any, out: Any = None) -> Any:  # noqa: ANN401
         check(values, out)
+        assert not (CAPTURED and function is np.matmul), "cupy refuses cuBLAS in a capture"
         assert any(isinstance(value, CardArray) for value in values)
-        return function(*values) if out is None else function(*values, out=out)
+        if out is None:
+            return function(*values)
+        function(*values, out=out)
+        return out
 
     return call
 
@@ -262,6 +323,7 @@ class PlanNd:
         with np.errstate(invalid="ignore", over="ignore"):  # what fills up the last chunk is never zero
             y = np.fft.fft2(x) if direction < 0 else np.fft.ifft2(x) * np.prod(self._shape)
             bare(out)[...] = y  # type: ignore[index]
+        assert not CAPTURED
 
 
 def tf32(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -308,14 +370,84 @@ class Cublas:
             found = np.lib.stride_tricks.as_strided(flat, (count, rows, columns), strides)
             return found.transpose(0, 2, 1) if transpose else found
 
-        left = operand(a, a_steps, m, k, transpose=transposes[0])
-        right = operand(b, b_steps, k, n, transpose=transposes[1])
-        if compute != 68 and kind == 4:
-            left, right = (round_(x.real) + 1j * round_(x.imag) for x in (left, right))
-        elif compute != 68:
-            left, right = round_(left), round_(right)
-        operand(c, c_steps, m, n, transpose=0)[...] = np.matmul(left, right)
+        def multiply() -> None:
+            left = operand(a, a_steps, m, k, transpose=transposes[0])
+            right = operand(b, b_steps, k, n, transpose=transposes[1])
+            if compute != 68 and kind == 4:
+                left, right = (round_(x.real) + 1j * round_(x.imag) for x in (left, right))
+            elif compute != 68:
+                left, right = round_(left), round_(right)
+            operand(c, c_steps, m, n, transpose=0)[...] = np.matmul(left, right)
+
+        again(multiply)
         return 0
+
+
+SHIM = """
+#include <barrier>
+#include <cmath>
+#include <thread>
+#include <vector>
+struct Index { unsigned x; };
+struct float4 { float x, y, z, w; };
+static thread_local Index threadIdx, blockIdx;
+static Index blockDim;
+static std::barrier<>* gate;
+static void __syncthreads() { gate->arrive_and_wait(); }
+#define __global__
+#define __shared__ static
+"""
+"""What CUDA's C++ has and C++ has not.  Blocks follow each other, so what they share may be static."""
+
+_KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+
+
+class RawModule:
+    """As cupy's, compiled for the processor: threads are a loop, or real ones where they wait for each other."""
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        assert options == ("--std=c++17",)
+        self._library = ctypes.CDLL(str(_compiled(code)))
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        """Give a kernel."""
+        function = getattr(self._library, f"run_{name}")
+
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[object, ...]) -> None:
+            check(arguments)
+            kinds = {np.int32: ctypes.c_int, np.float32: ctypes.c_float}
+            given = [
+                ctypes.c_void_p(one.data.ptr) if isinstance(one, CardArray) else kinds[type(one)](one.item())  # type: ignore[index, attr-defined]
+                for one in arguments
+            ]
+            assert all(one.flags.c_contiguous for one in arguments if isinstance(one, CardArray))
+            again(lambda: function(grid[0], block[0], *given))
+
+        return launch
+
+
+@cache
+def _compiled(code: str) -> Path:
+    called = ""
+    for found in _KERNEL.finditer(code):
+        name, parameters = found.groups()
+        condition = code.rindex("#ifdef", 0, found.start())
+        names = ", ".join(re.findall(r"(\w+)(?=,|$)", parameters))
+        blocks = f"for (unsigned b = 0; b < grid; b++) {{ blockIdx.x = b; threadIdx.x = t; {name}({names});"
+        loop = (f"for (unsigned t = 0; t < block; t++) {blocks} }}"
+                if "few" not in name else
+                "std::barrier<> here(block); gate = &here; std::vector<std::thread> threads;"
+                f"for (unsigned t = 0; t < block; t++) threads.emplace_back([=] {{ {blocks} __syncthreads(); }} }});"
+                "for (auto& one : threads) one.join();")  # fmt: skip
+        called += code[condition : code.index("\n", condition) + 1]
+        called += (f'extern "C" void run_{name}(unsigned grid, unsigned block, {parameters}) {{ blockDim.x = block;'
+                   f"{loop} }}\n#endif\n")  # fmt: skip
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "kernels.cpp").write_text(SHIM + code + called)
+    command = ["g++", "-std=c++20", "-O1", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-pthread"]
+    subprocess.run([*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], check=True)
+    return folder / "kernels.so"
 
 
 def modules() -> dict[str, ModuleType]:
@@ -331,6 +463,7 @@ def modules() -> dict[str, ModuleType]:
     for make in (empty, zeros, empty_like, ascontiguousarray):
         setattr(cupy, make.__name__, make)
     cupy.float32 = np.float32
+    cupy.RawModule = RawModule
     cupy.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided))
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
     runtime = SimpleNamespace(
@@ -341,5 +474,8 @@ def modules() -> dict[str, ModuleType]:
     )
     cufft = SimpleNamespace(PlanNd=PlanNd, CUFFT_C2C="C2C", CUFFT_FORWARD=-1, CUFFT_INVERSE=1)
     device = SimpleNamespace(compute_capability="90")
-    cupy.cuda = SimpleNamespace(runtime=runtime, Stream=Stream, cufft=cufft, Device=lambda: device)
+    cupy.cuda = SimpleNamespace(
+        runtime=runtime, Stream=Stream, cufft=cufft, Device=lambda: device,
+        MemoryPool=lambda: SimpleNamespace(malloc=None), using_allocator=lambda _: contextlib.nullcontext(),
+    )  # fmt: skip
     return {"cupy": cupy, "cupyx": cupyx}

@@ -7,7 +7,7 @@ are written with a `function_builder`, and keeps it in a `code_cache`.  What is 
 becomes `calls` in a `program`, which an `executor` carries out.  `cuda` is a graphics card, with its `transfers`.
 """
 
-from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray
+from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray, Recorded
 from overfeat_tools.backend.calls import Argument, Call, Compiled, Piece, Place, Scratch
 from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.cpu import CpuBackend
@@ -17,7 +17,8 @@ from overfeat_tools.errors import BackendError
 
 __all__ = [
     "Argument", "Array", "Backend", "Call", "Compiled", "Compiler", "ComplexArray", "CpuBackend", "FloatArray",
-    "FunctionBuilder", "Parameters", "Piece", "Place", "Program", "Recording", "Scratch", "Value", "open_backend",
+    "FunctionBuilder", "Parameters", "Piece", "Place", "Program", "Recorded", "Recording", "Scratch", "Value",
+    "open_backend",
 ]  # fmt: skip
 
 

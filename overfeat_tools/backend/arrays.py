@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from overfeat_tools.backend.calls import Piece
     from overfeat_tools.backend.compiler import Compiler
-    from overfeat_tools.backend.program import Program, Recording
+    from overfeat_tools.backend.program import Recording
 
 # On a graphics card these are cupy's arrays, which take numpy's operators and methods.
 FloatArray = npt.NDArray[np.float32]
@@ -57,6 +57,13 @@ class FftPlan(Protocol):
         """Transform `tiles` back."""
 
 
+class Recorded(Protocol):
+    """A recorded pass."""
+
+    def step_seconds(self, times: Array) -> list[float]:
+        """Tell how long each step took, by the times that `replay` gives."""
+
+
 class Backend(Protocol):
     """A device.
 
@@ -91,10 +98,13 @@ class Backend(Protocol):
     def launch(self, pieces: "Sequence[Piece]", scratch_bytes: int = 0) -> None:
         """Carry out compiled calls; the pieces must not depend on each other.  Only where there is a compiler."""
 
-    def record(self, compute: "Callable[[Recording], list[FloatArray]]", x: Array) -> "Program":
-        """Record what `compute` launches, which reads `x` and writes its results."""
+    def records(self, x: Array) -> bool:
+        """Tell whether passes of such batches can be recorded; with a compiler if it computes every step."""
 
-    def replay(self, program: "Program", x: Array) -> tuple[list[FloatArray], Array]:
+    def record(self, compute: "Callable[[Recording, Array], list[FloatArray]]", x: Array) -> "Recorded":
+        """Record what `compute` launches, which reads the array it is given and writes its results."""
+
+    def replay(self, program: Any, x: Array) -> tuple[list[FloatArray], Array]:  # noqa: ANN401 -- what `record` gave
         """Carry out a program; return new arrays and when each stage began, and the last ended, in nanoseconds."""
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:

@@ -105,11 +105,15 @@ class CpuBackend:
         if self._recording is None:
             self._execute(Program(recording, {}, ()))
 
-    def record(self, compute: Callable[[Recording], list[FloatArray]], x: Array) -> Program:
+    def records(self, x: Array) -> bool:  # noqa: ARG002 -- whatever the batch
+        """Tell whether passes are recorded: where compiled kernels compute all of it."""
+        return self.compiler is not None
+
+    def record(self, compute: Callable[[Recording, Array], list[FloatArray]], x: Array) -> Program:
         """Record the stages that `compute` launches, which reads `x` and writes results; nothing is carried out."""
         self._recording = recording = Recording()
         try:
-            results = compute(recording)
+            results = compute(recording, x)
         finally:
             self._recording = None
         buffers = {**self._workspaces, "x": x, **_named(results)}

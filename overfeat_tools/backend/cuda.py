@@ -24,9 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from overfeat_tools.backend.arrays import Array, FloatArray, Item
+from overfeat_tools.backend.card_graph import CardGraph
 from overfeat_tools.backend.card_transforms import CufftPlan, DftPlan, chunk_plan
 from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.cublas import Cublas
+from overfeat_tools.backend.program import Recording
 from overfeat_tools.backend.transfers import Download, Slot, round_up, translated_errors, trouble_of
 from overfeat_tools.errors import BackendError
 
@@ -35,6 +37,9 @@ _BLOCK_BYTES = 2 << 30
 _BLOCK_SHARE = 16
 
 _SLOTS = 2
+
+# Values of the largest batch that is captured: 8 pictures of 480x640.
+_GRAPH_VALUES = 8 * 480 * 640 * 3
 
 # Cards of this compute capability, 8.0, and above multiply float32 by tensor cores.
 _TENSOR_CORES = 80
@@ -45,6 +50,12 @@ class Paths(NamedTuple):
 
     short_sums: bool = False
     """Whether products are cuBLAS's own, with sums cut as on the processor."""
+
+    kernels: bool = False
+    """Whether convolutions may use `convolution.card_kernels`."""
+
+    graphs: bool = False
+    """Whether passes of few pictures are captured as CUDA graphs; needs `short_sums`, as cupy's products can't be."""
 
 
 def open_cuda(precision: str = "float32", paths: Paths = Paths()) -> "CudaBackend":  # noqa: B008 -- constant
@@ -96,6 +107,7 @@ class CudaBackend:
         self._inputs, self._outputs = ([Slot(cupyx.empty_pinned) for _ in range(_SLOTS)] for _ in range(2))
         self._plan: DftPlan | CufftPlan | None = None
         self._chunk_plans: dict[tuple[int, int], Any] = {}
+        self._kernels: dict[tuple[str, str], Any] = {}
         self.precision, self.paths = precision, paths
         self._turn = threading.RLock()  # the slots serve one batch at a time
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
@@ -128,10 +140,31 @@ class CudaBackend:
             work(item)
 
     def launch(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: no kernels are compiled for a card, so no algorithm asks for this."""
+        """Refuse: no kernels of LLVM's are compiled for a card, so no algorithm asks for this."""
         raise NotImplementedError
 
-    record = replay = launch
+    def records(self, x: Array) -> bool:
+        """Tell whether passes of such batches are captured: of large ones, queueing is a small part."""
+        return self.paths.graphs and x.size <= _GRAPH_VALUES
+
+    def record(self, compute: Callable[[Recording, Array], list[FloatArray]], x: Array) -> CardGraph:
+        """Capture what `compute` queues."""
+        self._plan = None  # its tiles belong to the graph from now on, or to nobody
+        graph = CardGraph(compute, x, self.xp.cuda, self._stream)
+        self._plan = None
+        return graph
+
+    def replay(self, program: CardGraph, x: Array) -> tuple[list[FloatArray], Array]:
+        """Launch a graph."""
+        return program.launch(x)
+
+    def run_kernel(self, code: str, name: str, blocks: int, threads: int, *arguments: Array | float) -> None:
+        """Queue a kernel, compiled the first time: arrays, int and float, as its parameters are."""
+        if (code, name) not in self._kernels:
+            self._kernels[code, name] = self.xp.RawModule(code=code, options=("--std=c++17",)).get_function(name)
+        types: dict[type, Callable[[Any], Any]] = {int: np.int32, float: np.float32}
+        given = tuple(types[type(one)](one) if type(one) in types else one for one in arguments)
+        self._kernels[code, name]((blocks,), (threads,), given)
 
     def chunks(self, length: int, least: int = 1) -> list[slice]:  # noqa: ARG002 -- a thread's share is of no use here
         """Leave `range(length)` in one piece."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
-from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
+from overfeat_tools.convolution import card_kernels, compiled_tiles, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.rates import Rates
@@ -17,7 +17,8 @@ from overfeat_tools.errors import BackendError
 
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
-    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates
+    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates,
+    card_kernels.candidates,
 )  # fmt: skip
 
 # An algorithm must be estimated this much quicker than what is ready, or changing is not worth the doubt.

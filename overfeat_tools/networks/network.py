@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, FloatArray, Program, Recording
+from overfeat_tools.backend import Array, Backend, FloatArray, Recorded, Recording
 from overfeat_tools.convolution import Algorithm, Convolution, Ledger, fills_vectors, finish, rates_of
 from overfeat_tools.errors import MemoryShortageError
 from overfeat_tools.networks.layers import Convolve, FragmentPool, MaxPool, Normalise, Pad, Rectify, Softmax
@@ -73,7 +73,7 @@ class Network:
         self.seconds: dict[int, float] = dict.fromkeys(range(len(topology.layers)), 0.0)
         self.convolutions: dict[int, Convolution] = {}
         self._fitted_bytes = 0  # the most that there has been room for
-        self._programs: dict[tuple[object, ...], Program] = {}
+        self._programs: dict[tuple[object, ...], Recorded] = {}
         for number, layer in enumerate(topology.layers):
             if isinstance(layer, Convolve):
                 weight, bias = next(parameters)
@@ -143,7 +143,7 @@ class Network:
         with self.backend.computing():
             x = self.backend.upload(pictures)
             algorithms = self._choose(x, kept)
-            maps = (self._replay if self._is_compiled(algorithms, kept) else self._fold)(algorithms, x, kept)
+            maps = (self._replay if self._is_recorded(algorithms, x, kept) else self._fold)(algorithms, x, kept)
             for number in layers:
                 layer = self.topology.layers[number]
                 if isinstance(layer, Pad | Softmax):
@@ -162,10 +162,12 @@ class Network:
             for number, copies, wanted in geometries
         }
 
-    def _is_compiled(self, algorithms: Algorithms, kept: tuple[int, ...]) -> bool:
-        """Tell whether compiled kernels compute every step."""
+    def _is_recorded(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> bool:
+        """Tell whether the pass becomes a program: on a processor, where compiled kernels compute every step."""
         compiler = self.backend.compiler
-        if compiler is None or not algorithms or not all(one.is_compiled for one in algorithms.values()):
+        if compiler is None or not algorithms:
+            return bool(algorithms) and self.backend.records(x)
+        if not all(one.is_compiled for one in algorithms.values()):
             return False
         # The end of a convolution that is computed by itself.
         ends = [step for step in steps(self.topology, *kept) if isinstance(self.topology.layers[step[0]], ENDS)]
@@ -194,7 +196,7 @@ class Network:
 
     def _replay(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> dict[int, FloatArray]:
         """Run all steps as one program, recorded the first time."""
-        x = np.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)
+        x = self.backend.xp.ascontiguousarray(x, np.uint8 if x.dtype == np.uint8 else np.float32)
         # Packing weights drops the programs that point to those packed before; so it comes first.
         for number, algorithm in algorithms.items():
             self.convolutions[number].pack(algorithm)
@@ -209,8 +211,8 @@ class Network:
             self.seconds[step[-1]] += seconds
         return dict(zip(kept, maps, strict=True))
 
-    def _record(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> Program:
-        def compute(recording: Recording) -> list[FloatArray]:
+    def _record(self, algorithms: Algorithms, x: Array, kept: tuple[int, ...]) -> Recorded:
+        def compute(recording: Recording, x: Array) -> list[FloatArray]:
             maps = []
             for number, y in self._maps(algorithms, x, kept, is_recorded=True):
                 recording.end_step()

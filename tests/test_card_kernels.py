@@ -1,0 +1,115 @@
+"""Kernels for a card, compiled for the processor: each gives what the definition gives.
+
+Their source is the same; threads are a loop, or threads of the processor where they wait for each other.
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from overfeat_tools.backend import CpuBackend, cublas
+from overfeat_tools.backend.cuda import CudaBackend, Paths, open_cuda
+from overfeat_tools.convolution import card_kernels
+from overfeat_tools.convolution.card_kernels import FewRows, FusedTiles, row_code, tile_code
+from overfeat_tools.networks.network import Network
+from overfeat_tools.networks.topology import TINY
+from tests import cupy_stand_in, reference
+from tests.test_algorithms import TOLERANCE, expected, layer, offered, on_device, pooled, random, run, tolerance
+from tests.test_cuda import card, pictures  # noqa: F401 -- a fixture
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ compiles the kernels")
+
+
+@pytest.fixture
+def card_with_kernels(card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:  # noqa: ARG001, F811
+    """Give a backend that uses them; few threads, as each of them is one of the processor's."""
+    monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 8)
+    return open_cuda(paths=Paths(kernels=True))
+
+
+# Pictures, height and width, padding: one output, less than a tile, several tiles that end beyond the map.
+MAPS = ((1, (3, 3), 0), (2, (4, 15), 1), (3, (13, 10), 1), (2, (12, 16), 0))
+
+
+@pytest.mark.parametrize("pool_size", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_fused_tiles(kernel: int, pool_size: int, card_with_kernels: CudaBackend) -> None:
+    """Every size of tiles, of maps and of pools, in rounds of one picture and of all."""
+    for count, (height, width), padding in MAPS:
+        if min(height, width) + 2 * padding < kernel:
+            continue
+        convolution = layer(card_with_kernels, (kernel, kernel), channels=7, kernels=9, padding=padding)
+        x = random((count, height, width, 7))
+        answer = pooled(expected(convolution, x), pool_size)  # type: ignore[arg-type]
+        for algorithm in offered(convolution, height, width, pool_size):
+            if isinstance(algorithm, FusedTiles):
+                error = reference.distance(run(convolution, algorithm, x, pool_size), answer) if answer.size else 0.0
+                assert error < tolerance("cook-toom", algorithm.size[0]), (algorithm.size, height, width)
+
+
+def test_epilogue_and_rounds(card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_with_kernels, "cache_bytes", 1)
+    monkeypatch.setattr("overfeat_tools.convolution.card_kernels._ROUND_BYTES", 1)
+    convolution, x = layer(card_with_kernels, channels=8, kernels=5, padding=1), random((3, 9, 9, 8))
+    for algorithm in offered(convolution, 9, 9):
+        if isinstance(algorithm, FusedTiles):
+            ours = on_device(card_with_kernels, lambda batch, one=algorithm: convolution.run(one, batch, 0.25), x)
+            wanted = reference.rectify(expected(convolution, x), 0.25)
+            near = np.abs(expected(convolution, x) - 0.25) < 1e-4  # where rounding decides
+            assert reference.distance(np.where(near, 0, ours), np.where(near, 0, wanted)) < tolerance("cook-toom")
+
+
+@pytest.mark.parametrize(("kernel", "channels"), [(1, 64), (1, 1028), (3, 16)])
+def test_few_rows(
+    kernel: int, channels: int, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 64 if channels == 64 else 8)
+    convolution = layer(card_with_kernels, (kernel, kernel), channels=channels, kernels=5)
+    (algorithm,) = [one for one in offered(convolution, kernel, kernel) if isinstance(one, FewRows)]
+    for count in (1, 3, 8):
+        x = random((count, kernel + 1, kernel, channels))  # a row more than the kernel covers
+        wanted = expected(convolution, x[:, :kernel])
+        assert reference.distance(run(convolution, algorithm, x), wanted) < TOLERANCE
+    geometry = convolution.geometry(kernel, kernel)
+    assert "few rows" in str(convolution.choose(1, geometry))
+    assert "few rows" not in str(convolution.choose(9, geometry))
+
+
+@pytest.mark.parametrize(("method", "count", "word"), [("auto", 1, "few rows"), ("cook-toom", 2, "fused")])
+def test_network(method: str, count: int, word: str, card_with_kernels: CudaBackend) -> None:
+    """A whole network takes them."""
+    there, here = Network(TINY, None, card_with_kernels, method), Network(TINY, None, CpuBackend(2))
+    some = pictures(count, 231, 231)
+    assert reference.distance(there.run(some), here.run(some)) < 1e-5
+    assert any(word in name for convolution in there.convolutions.values() for name in convolution.used)
+
+
+@pytest.mark.parametrize("method", ["auto", "gemm", "cook-toom"])
+def test_graph(method: str, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """A pass captured once is right for other pictures, layers and sizes, whatever comes between."""
+    monkeypatch.setattr(cublas, "load_library", cupy_stand_in.Cublas)
+    backend = open_cuda(paths=Paths(short_sums=True, kernels=True, graphs=True))
+    there, here = Network(TINY, None, backend, method), Network(TINY, None, CpuBackend(2))
+    captured = []
+    monkeypatch.setattr(backend, "record", lambda *given: captured.append(1) or CudaBackend.record(backend, *given))
+    kinds = [(1, 231, 19), (1, 231, TINY.last_layer), (2, 245, 9)]
+    for seed in range(2):
+        for count, side, last in kinds:
+            some = pictures(count, side, side, seed)
+            assert reference.distance(there.run(some, last), here.run(some, last)) < 1e-5
+    assert method != "gemm" or len(captured) == len(kinds)  # others pack weights anew, and lose what knew the old ones
+    begun = [there.begin(pictures(1, 231, 231, seed), 19) for seed in range(2)]
+    for seed, wait in enumerate(begun):
+        assert reference.distance(wait(), here.run(pictures(1, 231, 231, seed), 19)) < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_nvrtc_compiles_them(architecture: str) -> None:
+    """Where NVIDIA's compiler is installed; it needs no card."""
+    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
+    tiles = (tile_code(*sizes) for sizes in ((6, 3, 2), (8, 3, 1), (7, 5, 3), (6, 5, 1)))
+    for code in (*tiles, *map(row_code, (1, 8))):
+        program = nvrtc.createProgram(code, "kernels.cu", [], [])
+        nvrtc.compileProgram(program, [f"-arch={architecture}", "--std=c++17"])
+        assert nvrtc.getCUBIN(program)
