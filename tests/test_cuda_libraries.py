@@ -154,7 +154,7 @@ def test_what_is_wrong(
             with pytest.raises(BackendError) as told:
                 open_cuda()
         assert said in str(told.value)
-        assert "--device cpu" in str(told.value)
+        assert "the device cpu" in str(told.value)
 
 
 @pytest.mark.usefixtures("card")

@@ -74,4 +74,4 @@ def test_missing_weights_of_another_network_name_both_ways(tmp_path: Path) -> No
     """Never a silent fall back to tiny."""
     done = run("classify", "-d", tmp_path)
     assert done.out == b""
-    done.one_line(4, "of-download fast", "--net tiny")
+    done.one_line(4, "of-download fast", "the network tiny")
