@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools import Network
+from overfeat_tools.batch import open_output
 from tests import batch_pictures
 from tests.batch_pictures import KILLER, contents
 from tests.picture_files import saved, smooth
@@ -143,6 +145,18 @@ def test_two_runs_at_a_time_do_no_harm(folder: Path, tmp_path: Path) -> None:
     assert [process.communicate(timeout=100)[1] for process in running] == [b"", b""]
     assert [process.returncode for process in running] == [3, 3]
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_an_output_may_be_opened_by_many_at_a_time(tmp_path: Path) -> None:
+    """None takes what another has just begun for something left over."""
+
+    def often(_: int) -> None:
+        for _ in range(60):
+            open_output(str(tmp_path)).close()
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(often, range(4)))
+    assert not list(tmp_path.rglob("*unfinished*"))
 
 
 def tar(folder: Path, *more: tuple[str, bytes]) -> bytes:

@@ -110,10 +110,10 @@ class Folder(Output):
         try:
             (self._root / OWN).mkdir(parents=True, exist_ok=True)
             self._tidy()
-            self._unfinished = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._root / OWN))
-            self._lock: int | None = os.open(self._unfinished, os.O_RDONLY)
-            with suppress(OSError):  # not every file system can
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock: int | None = None
+            while self._lock is None:
+                self._unfinished = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._root / OWN))
+                self._lock = _locked(self._unfinished)
         except OSError as error:
             raise UsageError(f"-o {place}: {reason(error)}") from error
 
@@ -189,6 +189,20 @@ class Folder(Output):
             shutil.rmtree(self._unfinished, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a new folder; None if another process, which took it for an old one, has removed it before."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with suppress(OSError):  # not every file system can
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if folder.exists():
+        return lock
+    os.close(lock)
+    return None
 
 
 def _sync(path: Path) -> None:
