@@ -93,21 +93,27 @@ def _walked(folder: str) -> Iterator[Source]:
 
     Links to files are followed, and links to folders are not.  What is neither is left out.
     """
-    waiting = [(folder, True)]
+    # Names, not paths: there may be millions in one folder.  Those of folders end with a slash.
+    waiting = [("", [f"{folder}/"])]
     while waiting:
-        place, is_folder = waiting.pop()
-        if not is_folder:
-            yield Source(place, found=True)
+        place, names = waiting[-1]
+        if not names:
+            waiting.pop()
             continue
+        path = os.path.join(place, names.pop())  # noqa: PTH118 -- a Path would take "./" away from what was named
+        if not path.endswith("/"):
+            yield Source(path, found=True)
+            continue
+        path = path[:-1]
         try:
-            with os.scandir(place) as entries:
-                kinds = [(entry.name, _kind(entry)) for entry in entries]
+            with os.scandir(path) as entries:
+                kinds = ((entry.name, _kind(entry)) for entry in entries)
+                names = [f"{name}/" if kind == "folder" else name for name, kind in kinds if kind]
         except OSError as error:
-            yield Source(place, ImageError(reason(error)))
+            yield Source(path, ImageError(reason(error)))
             continue
-        kinds.sort(key=lambda kind: os.fsencode(kind[0]), reverse=True)
-        # A Path would take "./" away from what was named.
-        waiting += [(os.path.join(place, name), kind == "folder") for name, kind in kinds if kind]  # noqa: PTH118
+        names.sort(key=lambda name: os.fsencode(name.removesuffix("/")), reverse=True)
+        waiting.append((path, names))
 
 
 def _kind(entry: os.DirEntry[str]) -> str | None:
