@@ -32,8 +32,13 @@ def card_with_kernels(card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> Cud
 MAPS = ((1, (3, 3), 0), (2, (4, 15), 1), (3, (13, 10), 1), (2, (12, 16), 0))
 
 
-@pytest.mark.parametrize("pool_size", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [3, 5])
+LONG = pytest.mark.long  # compiling takes a second a size; every day, one of each kind is enough
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pool_size"),
+    [(3, 2), *(pytest.param(*sizes, marks=LONG) for sizes in ((3, 1), (3, 3), (5, 1), (5, 2), (5, 3)))],
+)
 def test_fused_tiles(kernel: int, pool_size: int, card_with_kernels: CudaBackend) -> None:
     """Every size of tiles, of maps and of pools, in rounds of one picture and of all."""
     for count, (height, width), padding in MAPS:
@@ -48,6 +53,7 @@ def test_fused_tiles(kernel: int, pool_size: int, card_with_kernels: CudaBackend
                 assert error < tolerance("cook-toom", algorithm.size[0]), (algorithm.size, height, width)
 
 
+@LONG
 def test_epilogue_and_rounds(card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(card_with_kernels, "cache_bytes", 1)
     monkeypatch.setattr("overfeat_tools.convolution.card_kernels._ROUND_BYTES", 1)
@@ -60,7 +66,9 @@ def test_epilogue_and_rounds(card_with_kernels: CudaBackend, monkeypatch: pytest
             assert reference.distance(np.where(near, 0, ours), np.where(near, 0, wanted)) < tolerance("cook-toom")
 
 
-@pytest.mark.parametrize(("kernel", "channels"), [(1, 64), (1, 1028), (3, 16)])
+@pytest.mark.parametrize(
+    ("kernel", "channels"), [(3, 16), pytest.param(1, 64, marks=LONG), pytest.param(1, 1028, marks=LONG)]
+)
 def test_few_rows(
     kernel: int, channels: int, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +84,7 @@ def test_few_rows(
     assert "few rows" not in str(convolution.choose(9, geometry))
 
 
+@LONG
 @pytest.mark.parametrize(("method", "count", "word"), [("auto", 1, "few rows"), ("cook-toom", 2, "fused")])
 def test_network(method: str, count: int, word: str, card_with_kernels: CudaBackend) -> None:
     """A whole network takes them."""
@@ -85,14 +94,16 @@ def test_network(method: str, count: int, word: str, card_with_kernels: CudaBack
     assert any(word in name for convolution in there.convolutions.values() for name in convolution.used)
 
 
-@pytest.mark.parametrize("method", ["auto", "gemm", "cook-toom"])
-def test_graph(method: str, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.parametrize(("method", "kernels"), [
+    ("gemm", False), *(pytest.param(*one, marks=LONG) for one in (("auto", True), ("auto", False), ("fft", False)))
+])  # fmt: skip
+def test_graph(method: str, *, kernels: bool, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """A pass captured once is right for other pictures, layers and sizes, whatever comes between."""
     monkeypatch.setattr(cublas, "load_library", cupy_stand_in.Cublas)
-    backend = open_cuda(paths=Paths(short_sums=True, kernels=True, graphs=True))
+    backend = open_cuda(paths=Paths(kernels=kernels, graphs=True))
     there, here = Network(TINY, None, backend, method), Network(TINY, None, CpuBackend(2))
     captured = []
-    monkeypatch.setattr(backend, "record", lambda *given: captured.append(1) or CudaBackend.record(backend, *given))
+    monkeypatch.setattr(backend, "record", lambda *given: captured.append(given) or CudaBackend.record(backend, *given))
     kinds = [(1, 231, 19), (1, 231, TINY.last_layer), (2, 245, 9)]
     for seed in range(2):
         for count, side, last in kinds:

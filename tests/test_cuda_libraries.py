@@ -44,7 +44,7 @@ def test_chunks(size: tuple[int, int], maps: int, card: CudaBackend) -> None:  #
     assert np.abs(back() / np.prod(size) - x).max() < 1e-6 * np.abs(x).max()
 
 
-@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("kernel", [3, *(pytest.param(size, marks=pytest.mark.long) for size in (5, 7))])
 def test_tiles_by_cufft(kernel: int, card: CudaBackend) -> None:  # noqa: F811
     """The method that is asked for takes cuFFT; `auto` does not; a few plans serve all numbers of maps."""
     convolution, tried = layer(card, (kernel, kernel), padding=1, method="fft"), set()
@@ -105,7 +105,9 @@ def test_short_sums_err_less(card_with_short_sums: CudaBackend) -> None:
 
 
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("tf32", 5e-3), ("half", 5e-3)])
-@pytest.mark.parametrize("method", ["gemm", "fft", "cook-toom"])
+@pytest.mark.parametrize(
+    "method", ["gemm", *(pytest.param(name, marks=pytest.mark.long) for name in ("fft", "cook-toom"))]
+)
 @pytest.mark.usefixtures("card")
 def test_precision(precision: str, error: float, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole network: as near as its factors are, and no nearer."""
