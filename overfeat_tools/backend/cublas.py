@@ -37,7 +37,7 @@ class CublasError(RuntimeError):
 def load_library() -> Any:  # noqa: ANN401 -- ctypes makes the functions
     """Give the cuBLAS that cupy has loaded."""
     lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    return ctypes.CDLL(next(line.split()[-1] for line in lines if "/libcublas.so" in line))
+    return ctypes.CDLL(next(line.split(maxsplit=5)[-1] for line in lines if "/libcublas.so" in line))
 
 
 class Cublas:
