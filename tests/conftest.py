@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
-from overfeat_tools.backend import Backend, Compiler, CpuBackend, open_backend
+from overfeat_tools.backend import Backend, Compiler, CpuBackend, cublas, open_backend
 from overfeat_tools.backend.code_cache import CodeCache
 from overfeat_tools.backend.compiler import open_compiler
+from overfeat_tools.convolution import card_kernels
 from overfeat_tools.errors import BackendError
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TOPOLOGIES
@@ -30,6 +31,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests for cards, tried without one: what needs a card to be found are the numbers of its libraries, not our slips.
 if os.environ.get("OVERFEAT_TEST_CARD") == "stand-in":
     sys.modules.update(cupy_stand_in.modules())
+    cublas.load_library = cupy_stand_in.Cublas
+    card_kernels._THREADS_OF_FEW_ROWS = 8  # noqa: SLF001 -- each is a thread of the processor's
 
 REFERENCE_DATA = Path(__file__).parent / "reference_data"
 

@@ -319,11 +319,14 @@ class PlanNd:
         assert a.dtype == out.dtype == np.complex64
         assert a.flags.c_contiguous
         assert out.flags.c_contiguous
-        x = np.asarray(bare(a))
-        with np.errstate(invalid="ignore", over="ignore"):  # what fills up the last chunk is never zero
-            y = np.fft.fft2(x) if direction < 0 else np.fft.ifft2(x) * np.prod(self._shape)
-            bare(out)[...] = y  # type: ignore[index]
-        assert not CAPTURED
+
+        def transform() -> None:
+            x = np.asarray(bare(a))
+            with np.errstate(invalid="ignore", over="ignore"):  # what fills up the last chunk is never zero
+                y = np.fft.fft2(x) if direction < 0 else np.fft.ifft2(x) * np.prod(self._shape)
+                bare(out)[...] = y  # type: ignore[index]
+
+        again(transform)
 
 
 def tf32(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -445,7 +448,7 @@ def _compiled(code: str) -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "kernels.cpp").write_text(SHIM + code + called)
-    command = ["g++", "-std=c++20", "-O1", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-pthread"]
+    command = ["g++", "-std=c++20", "-O0", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-pthread"]
     subprocess.run([*command, "-o", folder / "kernels.so", folder / "kernels.cpp"], check=True)
     return folder / "kernels.so"
 

@@ -4,6 +4,7 @@ Their source is the same; threads are a loop, or threads of the processor where 
 """
 
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,26 +16,42 @@ from overfeat_tools.convolution.card_kernels import FewRows, FusedTiles, row_cod
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import TINY
 from tests import cupy_stand_in, reference
+from tests.conftest import CARDS
 from tests.test_algorithms import TOLERANCE, expected, layer, offered, on_device, pooled, random, run, tolerance
 from tests.test_cuda import card, pictures  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ compiles the kernels")
 
 
+@pytest.fixture(params=["card", *CARDS])
+def on_a_card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CudaBackend]:
+    """Give a function that opens a backend with some `Paths`, on the stand-in and on a card if there is one."""
+    request.getfixturevalue(request.param)
+    if request.param == "card":
+        # Few threads, as each of them is one of the processor's.
+        monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 8)
+        monkeypatch.setattr(cublas, "load_library", cupy_stand_in.Cublas)
+    return lambda **paths: open_cuda(paths=Paths(**paths))
+
+
 @pytest.fixture
-def card_with_kernels(card: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:  # noqa: ARG001, F811
-    """Give a backend that uses them; few threads, as each of them is one of the processor's."""
-    monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 8)
-    return open_cuda(paths=Paths(kernels=True))
+def card_with_kernels(on_a_card: Callable[..., CudaBackend]) -> CudaBackend:
+    """Give a backend that uses them."""
+    return on_a_card(kernels=True)
 
 
 # Pictures, height and width, padding: one output, less than a tile, several tiles that end beyond the map.
 MAPS = ((1, (3, 3), 0), (2, (4, 15), 1), (3, (13, 10), 1), (2, (12, 16), 0))
 
 
-@pytest.mark.parametrize("pool_size", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_fused_tiles(kernel: int, pool_size: int, card_with_kernels: CudaBackend) -> None:
+LONG = pytest.mark.long  # compiling takes a second a size; every day, one of each kind is enough
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pool_size", "largest"),
+    [(3, 2, 6), *(pytest.param(*sizes, 8, marks=LONG) for sizes in ((3, 1), (3, 2), (3, 3), (5, 1), (5, 2), (5, 3)))],
+)
+def test_fused_tiles(kernel: int, pool_size: int, largest: int, card_with_kernels: CudaBackend) -> None:
     """Every size of tiles, of maps and of pools, in rounds of one picture and of all."""
     for count, (height, width), padding in MAPS:
         if min(height, width) + 2 * padding < kernel:
@@ -43,11 +60,12 @@ def test_fused_tiles(kernel: int, pool_size: int, card_with_kernels: CudaBackend
         x = random((count, height, width, 7))
         answer = pooled(expected(convolution, x), pool_size)  # type: ignore[arg-type]
         for algorithm in offered(convolution, height, width, pool_size):
-            if isinstance(algorithm, FusedTiles):
+            if isinstance(algorithm, FusedTiles) and algorithm.size[0] <= largest:
                 error = reference.distance(run(convolution, algorithm, x, pool_size), answer) if answer.size else 0.0
                 assert error < tolerance("cook-toom", algorithm.size[0]), (algorithm.size, height, width)
 
 
+@LONG
 def test_epilogue_and_rounds(card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(card_with_kernels, "cache_bytes", 1)
     monkeypatch.setattr("overfeat_tools.convolution.card_kernels._ROUND_BYTES", 1)
@@ -60,14 +78,13 @@ def test_epilogue_and_rounds(card_with_kernels: CudaBackend, monkeypatch: pytest
             assert reference.distance(np.where(near, 0, ours), np.where(near, 0, wanted)) < tolerance("cook-toom")
 
 
-@pytest.mark.parametrize(("kernel", "channels"), [(1, 64), (1, 1028), (3, 16)])
-def test_few_rows(
-    kernel: int, channels: int, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 64 if channels == 64 else 8)
+@pytest.mark.parametrize(
+    ("kernel", "channels"), [(3, 16), pytest.param(1, 64, marks=LONG), pytest.param(1, 1028, marks=LONG)]
+)
+def test_few_rows(kernel: int, channels: int, card_with_kernels: CudaBackend) -> None:
     convolution = layer(card_with_kernels, (kernel, kernel), channels=channels, kernels=5)
     (algorithm,) = [one for one in offered(convolution, kernel, kernel) if isinstance(one, FewRows)]
-    for count in (1, 3, 8):
+    for count in (1, 8):
         x = random((count, kernel + 1, kernel, channels))  # a row more than the kernel covers
         wanted = expected(convolution, x[:, :kernel])
         assert reference.distance(run(convolution, algorithm, x), wanted) < TOLERANCE
@@ -76,6 +93,7 @@ def test_few_rows(
     assert "few rows" not in str(convolution.choose(9, geometry))
 
 
+@LONG
 @pytest.mark.parametrize(("method", "count", "word"), [("auto", 1, "few rows"), ("cook-toom", 2, "fused")])
 def test_network(method: str, count: int, word: str, card_with_kernels: CudaBackend) -> None:
     """A whole network takes them."""
@@ -85,14 +103,17 @@ def test_network(method: str, count: int, word: str, card_with_kernels: CudaBack
     assert any(word in name for convolution in there.convolutions.values() for name in convolution.used)
 
 
-@pytest.mark.parametrize("method", ["auto", "gemm", "cook-toom"])
-def test_graph(method: str, card_with_kernels: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.parametrize(("method", "kernels"), [
+    ("gemm", False), *(pytest.param(*one, marks=LONG) for one in (("auto", True), ("auto", False), ("fft", False)))
+])  # fmt: skip
+def test_graph(
+    method: str, *, kernels: bool, on_a_card: Callable[..., CudaBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pass captured once is right for other pictures, layers and sizes, whatever comes between."""
-    monkeypatch.setattr(cublas, "load_library", cupy_stand_in.Cublas)
-    backend = open_cuda(paths=Paths(short_sums=True, kernels=True, graphs=True))
+    backend = on_a_card(kernels=kernels, graphs=True)
     there, here = Network(TINY, None, backend, method), Network(TINY, None, CpuBackend(2))
     captured = []
-    monkeypatch.setattr(backend, "record", lambda *given: captured.append(1) or CudaBackend.record(backend, *given))
+    monkeypatch.setattr(backend, "record", lambda *given: captured.append(given) or CudaBackend.record(backend, *given))
     kinds = [(1, 231, 19), (1, 231, TINY.last_layer), (2, 245, 9)]
     for seed in range(2):
         for count, side, last in kinds:

@@ -49,7 +49,8 @@ def pictures(count: int, height: int, width: int, seed: int = 0) -> np.ndarray: 
 
 
 def test_cupy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for module in ("importlib.util", "overfeat_tools.backend"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda _: None)
     with pytest.raises(BackendError, match=r"needs cupy: pip install 'overfeat_tools\[cuda\]'") as caught:
         open_backend("cuda")
     assert caught.value.exit_status == 1

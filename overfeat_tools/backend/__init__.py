@@ -7,6 +7,8 @@ are written with a `function_builder`, and keeps it in a `code_cache`.  What is 
 becomes `calls` in a `program`, which an `executor` carries out.  `cuda` is a graphics card, with its `transfers`.
 """
 
+from importlib.util import find_spec
+
 from overfeat_tools.backend.arrays import Array, Backend, ComplexArray, FloatArray, Recorded
 from overfeat_tools.backend.calls import Argument, Call, Compiled, Piece, Place, Scratch
 from overfeat_tools.backend.compiler import Compiler
@@ -39,7 +41,7 @@ def open_backend(device: str = "auto", threads: int | None = None, precision: st
     BackendError
         The device asked for is not available, or not in this precision.
     """
-    if device != "cpu":
+    if device == "cuda" or (device == "auto" and find_spec("cupy")):
         from overfeat_tools.backend.cuda import open_cuda
 
         try:

@@ -8,6 +8,7 @@ is enough.  cuFFT's way has not run on a card yet: it is used where Fourier tile
 Source: docs.nvidia.com/cuda/cufft, about batched plans.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,15 @@ CHUNK_MAPS = 512
 class DftPlan:
     """Complex transforms by products with the DFT's matrix; see `arrays.FftPlan`."""
 
-    def __init__(self, shape: tuple[int, int, int], backend: Backend) -> None:
-        self.shape = shape
-        height, width, _ = shape
-        self._matmul = backend.xp.matmul
-        # One matrix a row of the map: equal products of equal operands go to cuBLAS as one strided batch.
-        rows, columns = _dft(height), np.broadcast_to(_dft(width), (height, width, width))
-        self._forward = backend.to_device(rows), backend.to_device(columns)
-        self._inverse = backend.to_device(rows.conj()), backend.to_device(columns.conj())
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        backend: Backend,
+        tables: Sequence[Sequence[Array]],
+        matmul: Callable[..., Any],
+    ) -> None:
+        self.shape, self._matmul = shape, matmul
+        self._forward, self._inverse = tables
         self.tiles: ComplexArray = backend.empty(shape, np.complex64)
 
     def forward(self) -> None:
@@ -42,6 +44,13 @@ class DftPlan:
     def _apply(self, rows: Array, columns: Array) -> None:
         between = self._matmul(rows, self.tiles.reshape(self.shape[0], -1)).reshape(self.shape)
         self._matmul(columns, between, out=self.tiles)
+
+
+def dft_tables(height: int, width: int, backend: Backend) -> list[list[Array]]:
+    """Give what a `DftPlan` multiplies maps of one size by: their rows and their columns, forward and inverse."""
+    # One matrix a row of the map: equal products of equal operands go to cuBLAS as one strided batch.
+    tables = _dft(height), np.broadcast_to(_dft(width), (height, width, width))
+    return [[backend.to_device(table) for table in some] for some in (tables, [table.conj() for table in tables])]
 
 
 def _dft(size: int) -> ComplexArray:

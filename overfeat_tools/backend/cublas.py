@@ -25,7 +25,7 @@ _WORKSPACE_BYTES = 32 << 20  # as the documentation advises for Hopper
 # Products summed up at a time, as on the processor: rounding grows with the length of a sum.
 _TERMS = 512
 # Of long sums at most so many parts are kept, and at most so many bytes of them.
-_PARTS, _PARTS_BYTES = 16, 128 << 20
+_PARTS, _PARTS_BYTES = 32, 128 << 20
 
 
 class CublasError(RuntimeError):
@@ -37,7 +37,7 @@ class CublasError(RuntimeError):
 def load_library() -> Any:  # noqa: ANN401 -- ctypes makes the functions
     """Give the cuBLAS that cupy has loaded."""
     lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    return ctypes.CDLL(next(line.split()[-1] for line in lines if "/libcublas.so" in line))
+    return ctypes.CDLL(next(line.split(maxsplit=5)[-1] for line in lines if "/libcublas.so" in line))
 
 
 class Cublas:
@@ -64,7 +64,7 @@ class Cublas:
     def matmul(self, left: Array, right: Array, out: Array | None = None) -> Array:
         """Multiply matrices (M, K) and (K, N), or stacks (B, M, K) and (B, K, N), as numpy does.
 
-        Sums of a single product are cut into parts of 512, or 16 parts if there would be more.
+        Sums of a single product are cut into parts of 512, or 32 parts if there would be more.
         """
         shape = (*left.shape[:-1], right.shape[-1])
         y: Any = self._empty(shape, left.dtype) if out is None else out

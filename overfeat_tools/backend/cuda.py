@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from overfeat_tools.backend.arrays import Array, FloatArray, Item
 from overfeat_tools.backend.card_graph import CardGraph
-from overfeat_tools.backend.card_transforms import CufftPlan, DftPlan, chunk_plan
+from overfeat_tools.backend.card_transforms import CufftPlan, DftPlan, chunk_plan, dft_tables
 from overfeat_tools.backend.compiler import Compiler
 from overfeat_tools.backend.cublas import Cublas
 from overfeat_tools.backend.program import Recording
@@ -55,7 +55,7 @@ class Paths(NamedTuple):
     """Whether convolutions may use `convolution.card_kernels`."""
 
     graphs: bool = False
-    """Whether passes of few pictures are captured as CUDA graphs; needs `short_sums`, as cupy's products can't be."""
+    """Whether passes of few pictures are captured as CUDA graphs; products are cuBLAS's own then, too."""
 
 
 def open_cuda(precision: str = "float32", paths: Paths = Paths()) -> "CudaBackend":  # noqa: B008 -- constant
@@ -106,6 +106,7 @@ class CudaBackend:
         self._stream, self._uploads, self._downloads = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
         self._inputs, self._outputs = ([Slot(cupyx.empty_pinned) for _ in range(_SLOTS)] for _ in range(2))
         self._plan: DftPlan | CufftPlan | None = None
+        self._dft_tables: dict[tuple[int, int], list[list[Array]]] = {}
         self._chunk_plans: dict[tuple[int, int], Any] = {}
         self._kernels: dict[tuple[str, str], Any] = {}
         self.precision, self.paths = precision, paths
@@ -114,9 +115,11 @@ class CudaBackend:
         self._try_out()
         if precision != "float32" and int(cupy.cuda.Device().compute_capability) < _TENSOR_CORES:
             raise BackendError(f"--precision {precision} needs compute capability 8.0 or higher")
-        if precision != "float32" or paths.short_sums:
-            # Transforms stay cupy's, in full precision: they multiply by `dot`.
-            self.xp = _Replaced(cupy, matmul=Cublas(self._stream, cupy.empty, precision).matmul)
+        # Transforms multiply in full precision, by `dot` or this; cupy does, but refuses to be captured.
+        self._exact_matmul = Cublas(self._stream, cupy.empty, "float32").matmul if paths.graphs else cupy.matmul
+        if precision != "float32" or paths.short_sums or paths.graphs:
+            dot = self._exact_matmul if paths.graphs else cupy.dot
+            self.xp = _Replaced(cupy, matmul=Cublas(self._stream, cupy.empty, precision).matmul, dot=dot)
 
     def __str__(self) -> str:
         card = self._runtime.getDeviceProperties(self._runtime.getDevice())["name"].decode()
@@ -149,10 +152,14 @@ class CudaBackend:
 
     def record(self, compute: Callable[[Recording, Array], list[FloatArray]], x: Array) -> CardGraph:
         """Capture what `compute` queues."""
-        self._plan = None  # its tiles belong to the graph from now on, or to nobody
-        graph = CardGraph(compute, x, self.xp.cuda, self._stream)
-        self._plan = None
-        return graph
+
+        def compute_afresh(recording: Recording, x: Array) -> list[FloatArray]:
+            self._plan = None  # its tiles are the graph's, or nobody's
+            results = compute(recording, x)
+            self._plan = None
+            return results
+
+        return CardGraph(compute_afresh, x, self.xp.cuda, self._stream)
 
     def replay(self, program: CardGraph, x: Array) -> tuple[list[FloatArray], Array]:
         """Launch a graph."""
@@ -195,7 +202,9 @@ class CudaBackend:
         shape = (height, width, maps)
         if not isinstance(self._plan, DftPlan) or self._plan.shape != shape:
             self._plan = None  # its tiles are let go before others are asked for
-            self._plan = DftPlan(shape, self)
+            if shape[:2] not in self._dft_tables:
+                self._dft_tables[shape[:2]] = dft_tables(height, width, self)
+            self._plan = DftPlan(shape, self, self._dft_tables[shape[:2]], self._exact_matmul)
         return self._plan
 
     def library_fft_plan(self, height: int, width: int, maps: int) -> CufftPlan:

@@ -8,6 +8,7 @@ of which says where it fits, what it costs, what it must prepare, and how it run
     indirect        a product that unfolds nothing, on packed weights                compiled kernels
     cook-toom, fft  tiles: a product for each element of their spectra               compiled kernels
     fft, cook-toom  the same by FFTW and numpy, or on a graphics card                everything with stride 1
+    few rows, fused by kernels of our own, on a graphics card, where they are tried  see `card_kernels`
 
 Arrays have the channels last, (N, H, W, C).
 """

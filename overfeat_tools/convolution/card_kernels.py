@@ -180,7 +180,7 @@ def _initialiser(matrix: Array) -> str:
 
 def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     """Give the algorithms that suit a convolution, on a card on which they are tried."""
-    if backend.name != "cuda" or not cast("CudaBackend", backend).paths.kernels:
+    if not cast("CudaBackend", backend).paths.kernels:
         return
     if (geometry.is_pointwise or geometry.covers_map) and geometry.taps % 4 == 0:
         yield FewRows(geometry, backend)

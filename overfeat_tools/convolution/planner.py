@@ -4,21 +4,30 @@ A new algorithm is one file and one entry in `ALGORITHMS`.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
-from overfeat_tools.convolution import card_kernels, compiled_tiles, gemm, indirect, portable_tiles, unpacked
+from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.rates import Rates
 from overfeat_tools.errors import BackendError
 
+
+def _of_cards(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
+    """Give a card's own algorithms, which a processor needn't load."""
+    if backend.name == "cuda":
+        from overfeat_tools.convolution import card_kernels
+
+        yield from card_kernels.candidates(geometry, backend)
+
+
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
     gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates,
-    card_kernels.candidates,
+    _of_cards,
 )  # fmt: skip
 
 # An algorithm must be estimated this much quicker than what is ready, or changing is not worth the doubt.
