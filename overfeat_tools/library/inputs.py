@@ -190,8 +190,8 @@ def _as_numpy(array: Any, place: str) -> Array:  # noqa: ANN401 -- one of many l
 
 def _is_image(one: object) -> bool:
     """Tell whether this is an image of Pillow's, without importing that."""
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(one, pillow.Image)
+    image = getattr(sys.modules.get("PIL.Image"), "Image", None)  # None while another thread is importing it
+    return image is not None and isinstance(one, image)
 
 
 def _is_array(one: object) -> bool:
