@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools.backend import CpuBackend, open_backend
+from overfeat_tools.backend.arrays import FftPlan
 from overfeat_tools.backend.card_transforms import DftPlan
 from overfeat_tools.backend.cuda import CudaBackend, open_cuda
 from overfeat_tools.cli import NetworkOptions
@@ -145,20 +146,26 @@ def test_layers(kind: Normalise, card: CudaBackend) -> None:
         np.testing.assert_allclose(result(), kind(there, cpu), rtol=1e-6)
 
 
+def check_transforms(plan: FftPlan, card: CudaBackend) -> None:
+    """Compare what a plan does to random tiles with numpy."""
+    shape = plan.tiles.shape
+    x = (random(shape) + 1j * random(shape, 1)).astype(np.complex64)
+    plan.tiles[...] = card.to_device(x)
+    plan.forward()
+    forward = card.download(plan.tiles.copy())  # type: ignore[arg-type]
+    plan.inverse()
+    back = card.download(plan.tiles.copy())  # type: ignore[arg-type]
+    expected = np.fft.fft2(x, axes=(0, 1))
+    assert np.abs(forward() - expected).max() < 1e-6 * np.abs(expected).max()
+    assert np.abs(back() / np.prod(shape[:2]) - x).max() < 1e-6 * np.abs(x).max()
+
+
 @pytest.mark.parametrize("size", [(8, 8), (9, 14), (28, 28), (40, 36)])
 def test_transform_by_products(size: tuple[int, int], card: CudaBackend) -> None:
-    x = (random((*size, 6)) + 1j * random((*size, 6), 1)).astype(np.complex64)
     with card.computing():
         plan = card.fft_plan(*size, 6)
         assert isinstance(plan, DftPlan)
-        plan.tiles[...] = card.to_device(x)
-        plan.forward()
-        forward = card.download(plan.tiles.copy())  # type: ignore[arg-type]
-        plan.inverse()
-        back = card.download(plan.tiles.copy())  # type: ignore[arg-type]
-    expected = np.fft.fft2(x, axes=(0, 1))
-    assert np.abs(forward() - expected).max() < 1e-6 * np.abs(expected).max()
-    assert np.abs(back() / np.prod(size) - x).max() < 1e-6 * np.abs(x).max()
+        check_transforms(plan, card)
 
 
 # The network.

@@ -16,7 +16,7 @@ from overfeat_tools.networks.topology import TINY
 from tests import cupy_stand_in, reference
 from tests.conftest import CARDS
 from tests.test_algorithms import TOLERANCE, expected, layer, map_sizes, offered, random, run
-from tests.test_cuda import card, pictures  # noqa: F401 -- a fixture
+from tests.test_cuda import card, check_transforms, pictures  # noqa: F401 -- a fixture
 
 
 @pytest.fixture(params=["card", *CARDS])
@@ -41,18 +41,8 @@ def card_with_short_sums(any_card: CudaBackend) -> CudaBackend:
 @pytest.mark.parametrize("maps", [1, CHUNK_MAPS, CHUNK_MAPS + 3])
 @pytest.mark.parametrize("size", [(8, 8), (9, 14)])
 def test_chunks(size: tuple[int, int], maps: int, any_card: CudaBackend) -> None:
-    card = any_card  # noqa: F811
-    x = (random((*size, maps)) + 1j * random((*size, maps), 1)).astype(np.complex64)
-    with card.computing():
-        plan = card.library_fft_plan(*size, maps)
-        plan.tiles[...] = card.to_device(x)
-        plan.forward()
-        forward = card.download(plan.tiles.copy())  # type: ignore[arg-type]
-        plan.inverse()
-        back = card.download(plan.tiles.copy())  # type: ignore[arg-type]
-    wanted = np.fft.fft2(x, axes=(0, 1))
-    assert np.abs(forward() - wanted).max() < 1e-6 * np.abs(wanted).max()
-    assert np.abs(back() / np.prod(size) - x).max() < 1e-6 * np.abs(x).max()
+    with any_card.computing():
+        check_transforms(any_card.library_fft_plan(*size, maps), any_card)
 
 
 @pytest.mark.parametrize("kernel", [3, *(pytest.param(size, marks=pytest.mark.long) for size in (5, 7))])

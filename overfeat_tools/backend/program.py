@@ -28,7 +28,6 @@ class Recording:
             self.stages.append(pieces)
         self.scratch_bytes = max(self.scratch_bytes, scratch_bytes)
 
-
     def end_step(self) -> None:
         """Note that the stages since the last call make a step of the pass."""
         self.step_ends.append(len(self.stages))

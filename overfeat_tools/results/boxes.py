@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from overfeat_tools.backend import Array
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.networks.localize import Found, Windows
-from overfeat_tools.results.records import failure_record, json_record, shortest, tsv_record
+from overfeat_tools.results.ranking import class_records
+from overfeat_tools.results.records import failure_record, json_record, tsv_record
 
 TSV_HEADING = b"picture\tfile\tindex\twnid\tname\tprobability\tx0\ty0\tx1\ty1\n"
 
@@ -61,13 +62,8 @@ def boxes_tsv(boxes: Sequence[Located], number: int, file: str | None) -> bytes:
 
 def boxes_json(boxes: Sequence[Located], number: int, file: str | None, **more: object) -> bytes:
     """Write one JSON object and a newline: the boxes, and what more there is to tell."""
-    told = [
-        {
-            "index": box.what.index, "wnid": box.what.wnid, "name": box.what.name,
-            "probability": shortest(box.probability), "box": box.edges,
-        }
-        for box in boxes
-    ]  # fmt: skip
+    records = class_records([(box.what, box.probability) for box in boxes])
+    told = [record | {"box": box.edges} for record, box in zip(records, boxes, strict=True)]
     return json_record(number, file, **more, boxes=told)
 
 
