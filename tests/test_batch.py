@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from overfeat_tools import Network
-from overfeat_tools.batch import open_output
+from overfeat_tools.batch.output import open_output
 from tests import batch_pictures
 from tests.batch_pictures import KILLER, contents
 from tests.picture_files import saved, smooth

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from overfeat_tools.batch import Sources, open_output, storage
+from overfeat_tools.batch import storage
+from overfeat_tools.batch.listing import Sources
+from overfeat_tools.batch.output import open_output
 from overfeat_tools.commands import batch as command
 from overfeat_tools.commands.batch_options import Options
 from tests import batch_pictures

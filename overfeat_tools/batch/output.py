@@ -3,6 +3,7 @@
 What belongs to the program and not to the results lies in the folder `.of-batch` inside it.
 """
 
+import ctypes
 import errno
 import fcntl
 import itertools
@@ -23,6 +24,7 @@ from overfeat_tools.errors import OverfeatError, UsageError, reason
 OWN = ".of-batch"
 _TEMPORARY = "unfinished-"
 _UPLOADS = 16  # at a time
+_BUFFER_BYTES = 1 << 16  # the features of a picture at once
 
 
 def open_output(place: str) -> "Output":
@@ -37,11 +39,11 @@ class Output(ABC):
     unknown_size = -1
 
     @abstractmethod
-    def local_name(self) -> Path:
+    def local_name(self) -> str:
         """Give the name of a new file here, which can be moved to its place."""
 
     @abstractmethod
-    def move(self, file: Path, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
+    def move(self, file: str, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
         """Move a finished file to its place, in one step; tell whether it was done, as there may be one already."""
 
     @abstractmethod
@@ -61,8 +63,8 @@ class Output(ABC):
         """Give the names of the files in a folder."""
 
     @abstractmethod
-    def secure(self, names: Iterable[str]) -> None:
-        """Have files, which weren't moved safely, on the disk."""
+    def secure(self) -> None:
+        """Have all files, which weren't moved safely, on the disk."""
 
     @abstractmethod
     def close(self) -> None:
@@ -80,9 +82,8 @@ class Output(ABC):
         """Write a file; give its size."""
         path = self.local_name()
         with self.told(name):
-            with path.open("wb") as file:
-                for piece in pieces:
-                    file.write(piece)
+            with open(path, "wb", _BUFFER_BYTES) as file:  # noqa: PTH123 -- one of very many
+                file.writelines(pieces)
                 size = file.tell()
             self.move(path, name, safely=safely)
         return size
@@ -106,7 +107,7 @@ class Folder(Output):
 
     def __init__(self, place: str) -> None:
         self.place, self._root = place, Path(place)
-        self._numbers, self._made = itertools.count(), set[Path]()
+        self._numbers, self._made = itertools.count(), set[str]()
         try:
             (self._root / OWN).mkdir(parents=True, exist_ok=True)
             self._tidy()
@@ -128,27 +129,27 @@ class Folder(Output):
                 finally:
                     os.close(lock)
 
-    def local_name(self) -> Path:
+    def local_name(self) -> str:
         """Give the name of a new file, on the same file system."""
-        return self._unfinished / str(next(self._numbers))
+        return f"{self._unfinished}/{next(self._numbers)}"
 
-    def move(self, file: Path, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
+    def move(self, file: str, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
         """Move a finished file to its place."""
-        place = self._root / name
+        place, folder = f"{self._root}/{name}", name.rpartition("/")[0]
         if safely:
-            _sync(file)
-        if place.parent not in self._made:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(place.parent)
+            _sync(file, "fsync")
+        if folder not in self._made:
+            (self._root / folder).mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
         if replacing:
-            file.replace(place)
+            os.replace(file, place)  # noqa: PTH105 -- one of very many
             return True
         try:
             os.link(file, place)
         except FileExistsError:
             return False
         finally:
-            file.unlink()
+            Path(file).unlink()
         return True
 
     def open(self, name: str) -> IO[bytes] | None:
@@ -177,11 +178,10 @@ class Folder(Output):
         place = self._root / folder
         return sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
 
-    def secure(self, names: Iterable[str]) -> None:
-        """Have files on the disk."""
-        for name in names:
-            with self.told(name):
-                _sync(self._root / name)
+    def secure(self) -> None:
+        """Have all files on the disk: at once, which takes a fraction of the time that it takes one by one."""
+        with self.told(OWN):
+            _sync(self._root, "syncfs")
 
     def close(self) -> None:
         """Remove what is unfinished."""
@@ -205,10 +205,15 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _sync(path: Path) -> None:
+def _sync(path: str | Path, how: str) -> None:
+    """Have a file on the disk, by `fsync`, or by `syncfs` the whole file system that it is on."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), how, None)
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        if call is None:
+            os.sync()  # not every system has the other
+        elif call(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     finally:
         os.close(descriptor)
 
@@ -227,11 +232,11 @@ class Bucket(Output):
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def local_name(self) -> Path:
+    def local_name(self) -> str:
         """Give the name of a new file here."""
-        return Path(self._folder.name, str(next(self._numbers)))
+        return f"{self._folder.name}/{next(self._numbers)}"
 
-    def move(self, file: Path, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
+    def move(self, file: str, name: str, *, safely: bool = True, replacing: bool = True) -> bool:
         """Upload a finished file."""
         place = f"{self.place}/{name}"
         if not replacing and retried(lambda: self._fs.exists(self._path(name)), place):
@@ -244,17 +249,16 @@ class Bucket(Output):
             self._finish_uploads(_UPLOADS)
         return True
 
-    def _upload(self, file: Path, name: str) -> None:
-        retried(lambda: self._fs.put_file(str(file), self._path(name)), f"{self.place}/{name}")
-        file.unlink()
+    def _upload(self, file: str, name: str) -> None:
+        retried(lambda: self._fs.put_file(file, self._path(name)), f"{self.place}/{name}")
+        Path(file).unlink()
 
     def _finish_uploads(self, ahead: int) -> None:
         while len(self._uploads) > ahead:
             self._uploads.popleft().result()
 
-    def secure(self, names: Iterable[str]) -> None:
+    def secure(self) -> None:
         """Wait until all files are there."""
-        del names
         self._finish_uploads(0)
 
     def open(self, name: str) -> IO[bytes] | None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from overfeat_tools.batch.listing import Index, digest, is_archive
@@ -88,14 +89,14 @@ class Plan:
         self, known: Index, listing: Callable[[], Iterable[tuple[str, int]]], part: str, *, once_each: bool
     ) -> bool:
         """Write a further plan, if there are new files; tell whether nobody else has done so meanwhile."""
-        path = self._output.local_name()
+        path = Path(self._output.local_name())
         with self._output.told(part):
             with path.open("w", encoding="ascii") as file:
                 for shard in cut(self._new(known, listing(), set[int]() if not once_each else None), self._size):
                     file.write(json.dumps(shard) + "\n")
                     self.added += len(shard)
             if self.added:
-                return self._output.move(path, part, replacing=False)
+                return self._output.move(str(path), part, replacing=False)
             path.unlink()
         return True
 

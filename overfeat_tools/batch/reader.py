@@ -10,11 +10,10 @@ import pickle
 import re
 import signal
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from overfeat_tools.backend import Array
 from overfeat_tools.batch.rows import DAMAGED, NO_MEMORY, NO_PICTURE, UNREADABLE, WRONG_SIZE, Row, Shown
@@ -22,6 +21,7 @@ from overfeat_tools.errors import ImageError, reason
 from overfeat_tools.pictures import Item, read_items
 from overfeat_tools.pictures.kinds import NoPictureError
 from overfeat_tools.pictures.picture import Wanted
+from overfeat_tools.pictures.sources import Source
 
 if TYPE_CHECKING:
     from overfeat_tools.batch.computing import Looking
@@ -82,51 +82,50 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):  # which libraries may print to
         os.dup2(null, descriptor)
-    with suppress(BrokenPipeError, EOFError), tempfile.TemporaryFile() as scratch:
+    with suppress(BrokenPipeError, EOFError):
         reading = _Preparation(pickle.load(tasks))  # noqa: S301 -- from the process that started this one
         while True:
             task: Task = pickle.load(tasks)  # noqa: S301 -- as above
             signal.alarm(MOST_SECONDS)
-            found = _read(task, reading, scratch)
+            found = _read(task, reading)
             signal.alarm(0)
             pickle.dump(found, answers, protocol=5)
             answers.flush()
     os._exit(0)  # nothing is left to tidy up, or to say
 
 
-def _read(task: Task, reading: _Preparation, scratch: BinaryIO) -> Found:
-    if task.data is not None:
-        return list(_pictures(task, f"/dev/fd/{_put(task.data, scratch)}", reading, hashlib.sha256(task.data)))
-    place = str(task.place)
+def _read(task: Task, reading: _Preparation) -> Found:
     try:
-        with open(place, "rb") as file:  # noqa: PTH123 -- a path of any bytes
-            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            digest = hashlib.file_digest(file, "sha256") if is_file else None
+        source, sha256 = _opened(task)
     except OSError as error:
         return [(Row(task.name, UNREADABLE, reason(error)), None)]
-    return list(_pictures(task, place, reading, digest))
+    return [(replace(row, sha256=sha256), shown) for row, shown in _pictures(task, source, reading)]
 
 
-def _put(data: bytes, scratch: BinaryIO) -> int:
-    """Put bytes where they can be read as a file."""
-    scratch.seek(0)
-    scratch.truncate()
-    scratch.write(data)
-    scratch.flush()
-    scratch.seek(0)
-    return scratch.fileno()
+def _opened(task: Task) -> tuple[Source, str | None]:
+    """Give what to read, with its SHA-256: its bytes, if there is an end to them and they can be held."""
+    data = task.data
+    if data is None:
+        place = str(task.place)
+        with open(place, "rb", buffering=0) as file:  # noqa: PTH123 -- a path of any bytes
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return Source(place), None
+            if status.st_size > _MOST_BYTES:
+                return Source(place), hashlib.file_digest(file, "sha256").hexdigest()
+            data = file.readall()
+    return Source("picture", data=data), hashlib.sha256(data).hexdigest()
 
 
-def _pictures(task: Task, place: str, reading: _Preparation, digest: "hashlib._Hash | None") -> Iterator[Seen]:
+def _pictures(task: Task, source: Source, reading: _Preparation) -> Iterator[Seen]:
     wanted, total = reading.wanted, 0
-    items = read_items([place], {}, wanted.side, frames=wanted.frames, background=wanted.background)
-    sha256 = digest.hexdigest() if digest else None
+    items = read_items([source], {}, wanted.side, frames=wanted.frames, background=wanted.background)
     first = next(items, None)
     second = next(items, None)
     several = second is not None
     for count, item in enumerate((one for group in ([first, second], items) for one in group if one), start=1):
         error, shown = item.error, None
-        if item.file != place:
+        if item.file != source.file:
             error = ImageError("an archive; the name of one must end in .tar, .tar.gz or .tgz")
         elif total > _MOST_BYTES:
             error = ImageError("more pictures in one file than can be held")
@@ -139,10 +138,10 @@ def _pictures(task: Task, place: str, reading: _Preparation, digest: "hashlib._H
             except (ImageError, MemoryError) as fault:
                 error = fault if isinstance(fault, ImageError) else ImageError("not enough memory to fit it")
                 status = WRONG_SIZE if isinstance(fault, ImageError) else NO_MEMORY
-        row = _row(replace(item, error=error, frame=item.frame or (count if several else None)), task.name, status)
-        yield replace(row, sha256=sha256), shown
+        frame = item.frame or (count if several else None)
+        yield _row(replace(item, error=error, frame=frame), task.name, status), shown
         total += bytes_of(shown)
-        if total > 2 * _MOST_BYTES or item.file != place:
+        if total > 2 * _MOST_BYTES or item.file != source.file:
             return
 
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -56,7 +55,7 @@ class Readers:
     def __init__(self, reading: Reading, processes: int, most_ahead: int, *, remote: bool = False) -> None:
         self._reading, self._most_ahead = reading, most_ahead
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
-        self._work: queue.SimpleQueue[tuple[Piece[Any], Future[Found]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._faults, self._closed = 0, False
         for _ in range(processes):
             self._idle.put(None)
@@ -76,40 +75,35 @@ class Readers:
         threading.Thread(target=self._feed, args=(iter(pieces), ahead), name="feeder", daemon=True).start()
         try:
             while (entry := ahead.next()) is not None:
-                owner, future, size = entry
-                found = future.result() if future else None
-                yield owner, found
-                ahead.release(size + _size(found))
+                yield entry.piece.owner, entry.wait()
+                ahead.release(entry)
         finally:
             ahead.stop()
 
     def _feed(self, pieces: Iterator[Piece[T]], ahead: "_Ahead") -> None:
         try:
             for piece in pieces:
-                size = len(piece.task.data or b"") if piece.task else 0
-                if not ahead.admit(size):
+                entry = _Entry(piece, ahead)
+                if not ahead.admit(entry):
                     return
-                future: Future[Found] | None = None
                 if piece.task:
-                    future = Future()
-                    future.add_done_callback(ahead.arrived)
-                    self._work.put((piece, future))
-                ahead.put(piece.owner, future, size)
+                    self._work.put(entry)
+                else:
+                    entry.arrive()
         except BaseException as error:  # noqa: BLE001 -- carried over to the thread that can report it
-            failed: Future[Found] = Future()
-            failed.set_exception(error)
-            ahead.put(None, failed, 0)
+            failed = _Entry(Piece(None), ahead)
+            ahead.admit(failed)
+            failed.arrive(error=error)
         finally:
             ahead.end()
 
     def _serve(self) -> None:
         while (entry := self._work.get()) is not None:
-            piece, future = entry
             if not self._closed:
                 try:
-                    future.set_result(self._found(piece))
+                    entry.arrive(self._found(entry.piece))
                 except BaseException as error:  # noqa: BLE001 -- as above
-                    future.set_exception(error)
+                    entry.arrive(error=error)
 
     def _found(self, piece: Piece[Any]) -> Found:
         task = piece.task
@@ -154,59 +148,81 @@ class Readers:
                     process.end()
 
 
+class _Entry:
+    """A piece that was asked for, and what has come of it."""
+
+    def __init__(self, piece: Piece[Any], ahead: "_Ahead") -> None:
+        self.piece, self.size = piece, len(piece.task.data or b"") if piece.task else 0
+        self._ahead = ahead
+        self._found: Found | None = None
+        self._error: BaseException | None = None
+        self._there = threading.Lock()
+        self._there.acquire()
+
+    def arrive(self, found: Found | None = None, error: BaseException | None = None) -> None:
+        """Have it there."""
+        self._found, self._error = found, error
+        self._ahead.grow(self, sum(bytes_of(shown) for _, shown in found or ()))
+        self._there.release()
+
+    def wait(self) -> Found | None:
+        """Wait until it is there."""
+        self._there.acquire()
+        if self._error:
+            raise self._error
+        return self._found
+
+
 class _Ahead:
-    """What has been asked for and not been used yet, in order, and how much that is."""
+    """What has been asked for and not been used yet, in order, within limits."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count, self._bytes, self._stopped = most, 0, 0, False
         self._change = threading.Condition()
-        self._entries: queue.SimpleQueue[tuple[Any, Future[Found] | None, int] | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
 
-    def admit(self, size: int) -> bool:
-        """Wait until there is room; tell whether anybody still wants it."""
+    def admit(self, entry: _Entry) -> bool:
+        """Wait until there is room, and add an entry; tell whether anybody still wants it."""
         with self._change:
-            self._change.wait_for(lambda: self._stopped or not self._count or self._has_room())
+            if self._count >= self._most or self._bytes >= _MOST_AHEAD_BYTES:
+                self._change.wait_for(self._has_much_room)
             self._count += 1
+            self._bytes += entry.size
+        self._entries.put(entry)
+        return not self._stopped
+
+    def _has_much_room(self) -> bool:
+        """Tell whether it is worth while to go on: one by one would take too many turns."""
+        half = self._count <= self._most // 2 and self._bytes <= _MOST_AHEAD_BYTES // 2
+        return self._stopped or half
+
+    def grow(self, entry: _Entry, size: int) -> None:
+        """Count what has arrived."""
+        with self._change:
+            entry.size += size
             self._bytes += size
-            return not self._stopped
 
-    def _has_room(self) -> bool:
-        return self._count < self._most and self._bytes < _MOST_AHEAD_BYTES
-
-    def arrived(self, future: "Future[Found]") -> None:
-        """Count what has been found."""
-        if future.exception() is None:
-            with self._change:
-                self._bytes += _size(future.result())
-
-    def release(self, size: int) -> None:
+    def release(self, entry: _Entry) -> None:
         """Make room."""
         with self._change:
             self._count -= 1
-            self._bytes -= size
-            self._change.notify_all()
+            self._bytes -= entry.size
+            if self._has_much_room():
+                self._change.notify()
 
     def stop(self) -> None:
         """Let the feeder end."""
         with self._change:
             self._stopped = True
-            self._change.notify_all()
-
-    def put(self, owner: object, future: "Future[Found] | None", size: int) -> None:
-        """Add an entry, that was admitted with a size."""
-        self._entries.put((owner, future, size))
+            self._change.notify()
 
     def end(self) -> None:
         """Tell that no more will come."""
         self._entries.put(None)
 
-    def next(self) -> tuple[Any, "Future[Found] | None", int] | None:
+    def next(self) -> _Entry | None:
         """Wait for the next entry; None at the end."""
         return self._entries.get()
-
-
-def _size(found: Found | None) -> int:
-    return sum(bytes_of(shown) for _, shown in found or ())
 
 
 class _DiedError(Exception):

@@ -8,6 +8,7 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from overfeat_tools import cli
@@ -115,7 +116,6 @@ class _FileWriter(ShardWriter):
     record: str
     again: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
 
     def add(self, row: Row, result: Result | None) -> Row:
         if result is None:
@@ -132,7 +132,6 @@ class _FileWriter(ShardWriter):
             for name in names[: len(sizes)] if sizes else ():
                 self.sink.output.remove(name)
             return self.add(replace(row, status=UNWRITABLE, error=reason(error)), None)
-        self.names += names
         return self.add_row(replace(row, sizes=sizes))
 
     def add_row(self, row: Row) -> Row:
@@ -143,7 +142,7 @@ class _FileWriter(ShardWriter):
         self.add_row(row)
 
     def commit(self) -> None:
-        self.sink.output.secure(self.names)
+        self.sink.output.secure()
         whole = {"made_with": self.sink.made_with, "rows": self.rows}
         self.sink.output.write(self.record, [json.dumps(whole, sort_keys=True).encode() + b"\n"])
 
@@ -182,7 +181,7 @@ class _TableWriter(ShardWriter):
     def __init__(self, sink: TableSink, name: str, old: Record | None) -> None:
         from overfeat_tools.results import parquet
 
-        self._sink, self._name, self._path = sink, name, sink.output.local_name()
+        self._sink, self._name, self._path = sink, name, Path(sink.output.local_name())
         self._old: parquet.Values | None = None
         if old and (file := sink.output.open(name)):
             with file:
@@ -209,7 +208,7 @@ class _TableWriter(ShardWriter):
     def commit(self) -> None:
         with self._sink.output.told(self._name):
             self._writer.close()
-            self._sink.output.move(self._path, self._name)
+            self._sink.output.move(str(self._path), self._name)
 
     def abandon(self) -> None:
         self._writer.close(whole=False)

@@ -8,7 +8,10 @@ from overfeat_tools.commands.batch_options import Options
 from overfeat_tools.errors import ImageError, OverfeatError, UsageError
 
 if TYPE_CHECKING:
-    from overfeat_tools.batch import Job, Output, Report, Sources
+    from overfeat_tools.batch.job import Job
+    from overfeat_tools.batch.listing import Sources
+    from overfeat_tools.batch.output import Output
+    from overfeat_tools.batch.report import Report
     from overfeat_tools.networks.topology import Topology
 
 PROGRAM = "of-batch"
@@ -26,18 +29,20 @@ def batch(options: Options) -> int:
     if stream and (len(files) > 1 or options.dask or options.shard):
         raise UsageError("standard input goes with neither other sources, --dask nor --shard")
 
-    from overfeat_tools import batch as room
+    from overfeat_tools.batch.job import forget
+    from overfeat_tools.batch.listing import Sources
+    from overfeat_tools.batch.output import open_output
 
     suffix = "" if options.output == "-" else f".{options.form}"
-    sources = room.Sources([] if stream else files, options.names_from, options.recursive, suffix)
+    sources = Sources([] if stream else files, options.names_from, options.recursive, suffix)
     job = _job(options, sources, stream=stream)
     cli.started()
     if job.made_with["weights"] is None:
         job.open_network()  # which says what is wrong with them
-    output = None if job.output == "-" else room.open_output(job.output)
+    output = None if job.output == "-" else open_output(job.output)
     try:
         if output and options.force:
-            room.forget(output)
+            forget(output)
         if output:
             job.check_output(output)
         return _run(options, job, sources, output)
@@ -53,8 +58,11 @@ def batch(options: Options) -> int:
 def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
     """Describe the work."""
     from overfeat_tools import __version__
-    from overfeat_tools import batch as room
     from overfeat_tools.backend.machine import processors
+    from overfeat_tools.batch.computing import Layers, Looking
+    from overfeat_tools.batch.job import Job
+    from overfeat_tools.batch.reader import Reading
+    from overfeat_tools.batch.sums import weights_sum
     from overfeat_tools.commands.sizes import chosen_layers, side_of_a_map, side_of_one_answer
     from overfeat_tools.networks.preparation import to_a_map
     from overfeat_tools.networks.topology import TOPOLOGIES
@@ -67,22 +75,22 @@ def _job(options: Options, sources: "Sources", *, stream: bool) -> "Job":
         if side is None:
             raise UsageError("--classes needs a --size that gives one place, as --size input does, or --views")
         side_of_one_answer(topology, options.size)
-    looking = None if options.views == "centre" else room.Looking(options.views, topology.name, options.folder)
+    looking = None if options.views == "centre" else Looking(options.views, topology.name, options.folder)
     least_side = topology.least_side(max(numbers))
     prepare = partial(to_a_map, least_side=least_side, side=side, cut=options.size is not None)
     background = None if options.background is None else colour(options.background)
     wanted = Wanted(None if options.exact else side, options.most_frames, background)
     made_with = {
         "program": f"overfeat_tools {__version__}", "network": topology.name, "layers": ",".join(map(str, numbers)),
-        "weights": room.weights_sum(topology.name, options.folder), "method": options.method,
+        "weights": weights_sum(topology.name, options.folder), "method": options.method,
         "size": "input" if side == topology.input_size else options.size or "as it is", "exact_decode": options.exact,
         "frames": options.frames, "background": background, "classes": options.classes, "views": options.views,
         "format": options.form, "strict": options.strict,
         **({} if options.precision == "float32" else {"precision": options.precision}),
     }  # fmt: skip
-    return room.Job(
-        topology.name, room.Layers(numbers, bool(options.classes), looking),
-        room.Reading(wanted, prepare, looking), str(options.form), options.output, made_with, sources.naming,
+    return Job(
+        topology.name, Layers(numbers, bool(options.classes), looking),
+        Reading(wanted, prepare, looking), str(options.form), options.output, made_with, sources.naming,
         options.folder, options.device, options.threads, options.method, options.reproducible, options.batch,
         _columns(topology, numbers, side), options.classes, options.readers or processors(),
         sources.are_remote and not stream, options.strict, options.retry_failed, options.checksum, options.precision,
@@ -99,19 +107,21 @@ def _columns(topology: "Topology", numbers: tuple[int, ...], side: int | None) -
 
 def _run(options: Options, job: "Job", sources: "Sources", output: "Output | None") -> int:
     """Do the work and tell of it; return the exit status."""
-    from overfeat_tools import batch as room
+    from overfeat_tools.batch.plan import Plan, unplanned
+    from overfeat_tools.batch.report import Report
+    from overfeat_tools.batch.session import Session
 
     shards, count, files = None, 0, 0
     if sources.are_given:
         number, of = options.part
         if output:
-            plan = room.Plan(output, options.shard_size)
+            plan = Plan(output, options.shard_size)
             plan.update(lambda: sources, once_each=sources.names_from is None)
             shards, (count, files) = plan.shards(number, of), plan.count(number, of)
         else:
-            shards = room.unplanned(sources, options.shard_size, number, of)
-    report = room.Report(PROGRAM, count, files, quiet=options.quiet)
-    session = room.Session(job, output, report.row)
+            shards = unplanned(sources, options.shard_size, number, of)
+    report = Report(PROGRAM, count, files, quiet=options.quiet)
+    session = Session(job, output, report.row)
     try:
         if shards is None:
             outcomes = session.process_stream(options.shard_size)
@@ -135,10 +145,10 @@ def _run(options: Options, job: "Job", sources: "Sources", output: "Output | Non
 
 def _end(options: Options, report: "Report", output: "Output | None") -> int:
     """Tell what came of it; return the exit status."""
-    from overfeat_tools import batch as room
+    from overfeat_tools.batch.report import write_failures
 
     name = "failures" if options.shard is None else f"failures-{options.part[0]}-of-{options.part[1]}"
-    where = room.write_failures(output, f"{name}.tsv", report.tally) if output else None
+    where = write_failures(output, f"{name}.tsv", report.tally) if output else None
     if not options.quiet:
         cli.say(PROGRAM, report.summary())
     if where and not options.quiet:

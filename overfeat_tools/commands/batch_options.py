@@ -180,7 +180,7 @@ class Options(cli.NetworkOptions):
             What has been cut into shards already stays as it is.
             """,
         ),
-    ] = 1000  # fmt: skip
+    ] = 1024  # fmt: skip
     retry_failed: Annotated[
         bool,
         cli.Option(
