@@ -107,6 +107,7 @@ class ShardWork:
         else:
             self._computation.finish()
             self._writing.put(self._commit, 1)
+        del self._computation  # each of the two knows the other: all the rows would stay for long
 
     def _hand_on(self, done: list[Done]) -> None:
         self._writing.put(lambda: self._write(done), len(done))
