@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from overfeat_tools.networks.classes import Class
 from overfeat_tools.results import maps, ranking
+from overfeat_tools.results.decimals import decimals
 from overfeat_tools.results.maps import map_json, map_npy, map_text, map_tsv
 from overfeat_tools.results.ranking import rank, ranking_json, ranking_text, ranking_tsv
 from overfeat_tools.results.records import failure_record, json_record
@@ -40,6 +41,20 @@ def test_map_text_is_printf(values: list[float]) -> None:
     assert head == b"%d 1 1" % len(values)
     assert body == b"".join(printf(value) + b" " for value in values)
     assert rest == b""
+
+
+def test_decimals_are_printf_s() -> None:
+    """At each power of ten, at halves that are rounded to even digits, with zeros at the end, and of any bits."""
+    choose = np.random.default_rng(0)
+    powers = np.float32(10.0) ** np.arange(-6, 9, dtype=np.float32)
+    near = np.concatenate([np.nextafter(powers, np.float32(sign), dtype=np.float32) for sign in (0, np.inf)])
+    halves = choose.integers(0, 1 << 24, 20000) / 2.0 ** choose.integers(0, 24, 20000)
+    round_ones = choose.integers(-999, 999, 20000) * 10.0 ** choose.integers(-4, 3, 20000)
+    special = np.array([0, -0.0, np.nan, np.inf, -np.inf, 999999.5, 9.999995, 99999.95], np.float32)
+    values = np.concatenate([powers, near, halves, -halves, round_ones, special]).astype(np.float32)
+    assert decimals(values) == b"".join(b" %g" % value for value in values.tolist())
+    bits = choose.integers(0, 1 << 32, 20000, np.uint64).astype(np.uint32).view(np.float32)
+    assert decimals(bits) == b"".join(b" %g" % value for value in bits.tolist())
 
 
 def test_map_text_in_c_order_and_in_pieces() -> None:

@@ -14,29 +14,22 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from time import perf_counter
+from typing import Any, TypeVar
 
-from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task, bytes_of
+from overfeat_tools.batch.ahead import Ahead, Entry, Piece
+from overfeat_tools.batch.reader import MOST_SECONDS, Found, Reading, Task
 from overfeat_tools.batch.rows import KILLER, UNREADABLE, Row
 from overfeat_tools.batch.storage import StorageError, fetch, is_remote
 from overfeat_tools.errors import OverfeatError, reason
 
-_MOST_AHEAD_BYTES = 512 << 20
 _PIPE_BYTES = 1 << 20  # a fitted picture in one piece
 _FETCHERS = 8  # threads for each process, where files have to be brought
+_FIRST_SECONDS, _MOST_SECONDS = 0.5, 0.05  # to wait for the first picture, and for all others, with one process
 _MOST_FAULTS = 8  # of storage, one after the other: it is not the files then
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Piece(Generic[T]):
-    """A file to read for an owner, or None and only a sign of the owner's, which keeps its place among the files."""
-
-    owner: T
-    task: Task | None = None
-    stamp: str | None = None
 
 
 class Readers:
@@ -46,6 +39,7 @@ class Readers:
     ----------
     reading : Reading
     processes : int
+        The most: there is one until it has kept its user waiting, as starting more takes time from computing.
     most_ahead : int
         The most files that are read ahead.
     remote : bool
@@ -55,13 +49,19 @@ class Readers:
     def __init__(self, reading: Reading, processes: int, most_ahead: int, *, remote: bool = False) -> None:
         self._reading, self._most_ahead = reading, most_ahead
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
-        self._work: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._faults, self._closed = 0, False
-        for _ in range(processes):
-            self._idle.put(None)
-        self._count, self._threads = processes, processes * (_FETCHERS if remote else 1)
+        self._count, self._most = 0, processes
+        self._allow(1)
+        self._threads = processes * (_FETCHERS if remote else 1)
         for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"fetcher {number}", daemon=True).start()
+
+    def _allow(self, count: int) -> None:
+        """Let there be so many processes, which are started when there is something to read for them."""
+        for _ in range(count - self._count):
+            self._idle.put(None)
+        self._count = count
 
     def read(self, pieces: Iterable[Piece[T]]) -> Iterator[tuple[T, Found | None]]:
         """Give the pictures of each file in order, and None for each sign; `pieces` is run in a thread of its own.
@@ -71,19 +71,25 @@ class Readers:
         OverfeatError
             What the pieces raised, after all that came before it; or storage keeps failing.
         """
-        ahead = _Ahead(self._most_ahead)
+        ahead = Ahead(self._most_ahead)
         threading.Thread(target=self._feed, args=(iter(pieces), ahead), name="feeder", daemon=True).start()
+        patience = _FIRST_SECONDS
         try:
             while (entry := ahead.next()) is not None:
-                yield entry.piece.owner, entry.wait()
+                start = perf_counter()
+                if not entry.is_there(patience):
+                    self._allow(self._most)
+                found = entry.result()
+                patience = max(0.0, min(_MOST_SECONDS, patience - perf_counter() + start))
+                yield entry.piece.owner, found
                 ahead.release(entry)
         finally:
             ahead.stop()
 
-    def _feed(self, pieces: Iterator[Piece[T]], ahead: "_Ahead") -> None:
+    def _feed(self, pieces: Iterator[Piece[T]], ahead: Ahead) -> None:
         try:
             for piece in pieces:
-                entry = _Entry(piece, ahead)
+                entry = Entry(piece, ahead)
                 if not ahead.admit(entry):
                     return
                 if piece.task:
@@ -91,7 +97,7 @@ class Readers:
                 else:
                     entry.arrive()
         except BaseException as error:  # noqa: BLE001 -- carried over to the thread that can report it
-            failed = _Entry(Piece(None), ahead)
+            failed = Entry(Piece(None), ahead)
             ahead.admit(failed)
             failed.arrive(error=error)
         finally:
@@ -146,83 +152,6 @@ class Readers:
                 process = self._idle.get(timeout=0.05)
                 if process:
                     process.end()
-
-
-class _Entry:
-    """A piece that was asked for, and what has come of it."""
-
-    def __init__(self, piece: Piece[Any], ahead: "_Ahead") -> None:
-        self.piece, self.size = piece, len(piece.task.data or b"") if piece.task else 0
-        self._ahead = ahead
-        self._found: Found | None = None
-        self._error: BaseException | None = None
-        self._there = threading.Lock()
-        self._there.acquire()
-
-    def arrive(self, found: Found | None = None, error: BaseException | None = None) -> None:
-        """Have it there."""
-        self._found, self._error = found, error
-        self._ahead.grow(self, sum(bytes_of(shown) for _, shown in found or ()))
-        self._there.release()
-
-    def wait(self) -> Found | None:
-        """Wait until it is there."""
-        self._there.acquire()
-        if self._error:
-            raise self._error
-        return self._found
-
-
-class _Ahead:
-    """What has been asked for and not been used yet, in order, within limits."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._count, self._bytes, self._stopped = most, 0, 0, False
-        self._change = threading.Condition()
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-
-    def admit(self, entry: _Entry) -> bool:
-        """Wait until there is room, and add an entry; tell whether anybody still wants it."""
-        with self._change:
-            if self._count >= self._most or self._bytes >= _MOST_AHEAD_BYTES:
-                self._change.wait_for(self._has_much_room)
-            self._count += 1
-            self._bytes += entry.size
-        self._entries.put(entry)
-        return not self._stopped
-
-    def _has_much_room(self) -> bool:
-        """Tell whether it is worth while to go on: one by one would take too many turns."""
-        half = self._count <= self._most // 2 and self._bytes <= _MOST_AHEAD_BYTES // 2
-        return self._stopped or half
-
-    def grow(self, entry: _Entry, size: int) -> None:
-        """Count what has arrived."""
-        with self._change:
-            entry.size += size
-            self._bytes += size
-
-    def release(self, entry: _Entry) -> None:
-        """Make room."""
-        with self._change:
-            self._count -= 1
-            self._bytes -= entry.size
-            if self._has_much_room():
-                self._change.notify()
-
-    def stop(self) -> None:
-        """Let the feeder end."""
-        with self._change:
-            self._stopped = True
-            self._change.notify()
-
-    def end(self) -> None:
-        """Tell that no more will come."""
-        self._entries.put(None)
-
-    def next(self) -> _Entry | None:
-        """Wait for the next entry; None at the end."""
-        return self._entries.get()
 
 
 class _DiedError(Exception):

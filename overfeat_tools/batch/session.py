@@ -7,13 +7,14 @@ from functools import cached_property
 from itertools import chain, groupby
 from typing import Any
 
+from overfeat_tools.batch.ahead import Piece
 from overfeat_tools.batch.computing import Work
 from overfeat_tools.batch.job import Job, Outcome, key, key_of, rows_by_file
 from overfeat_tools.batch.listing import is_archive
 from overfeat_tools.batch.output import Output, open_output
 from overfeat_tools.batch.plan import Shard
 from overfeat_tools.batch.reader import Task
-from overfeat_tools.batch.readers import Piece, Readers
+from overfeat_tools.batch.readers import Readers
 from overfeat_tools.batch.rows import DAMAGED, OK, UNREADABLE, Record, Row
 from overfeat_tools.batch.shard_work import ShardWork, Writing, Written
 from overfeat_tools.batch.storage import StorageError, fetch, is_remote, stream
