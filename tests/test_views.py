@@ -10,7 +10,7 @@ import pytest
 
 from overfeat_tools.backend import CpuBackend
 from overfeat_tools.commands.classify import Options
-from overfeat_tools.commands.sizes import chosen_scales
+from overfeat_tools.commands.sizes import chosen_views
 from overfeat_tools.errors import UsageError
 from overfeat_tools.networks.classes import read_classes
 from overfeat_tools.networks.dense import Dense
@@ -166,7 +166,7 @@ def test_options_that_contradict_each_other(options: dict[str, Any], message: st
 @pytest.mark.parametrize("scales", ["1,7", "2,2", "", "1,,2", "one"])
 def test_scales_that_are_none(scales: str) -> None:
     with pytest.raises(UsageError, match=f"--scales {scales}: different numbers from 1 to 6"):
-        chosen_scales(scales)
+        chosen_views("dense", scales, None)
 
 
 def test_accuracy_of_views(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, FloatArray, Item, aligned_empty
-from overfeat_tools.backend.calls import Piece, address
+from overfeat_tools.backend.calls import Piece
 from overfeat_tools.backend.compiler import Compiler, missing, open_compiler
 from overfeat_tools.backend.executor import Executor
 from overfeat_tools.backend.fftw import FftwPlan
@@ -31,9 +31,6 @@ _PLANS_KEPT = 64
 
 # Chunks of work for each thread: enough that none waits long for the last one.
 _CHUNKS = 4
-
-# From here on what lies in a file is mapped before it is read.
-_MAPPED_BYTES = 1 << 20
 
 
 class CpuBackend:
@@ -212,13 +209,7 @@ class CpuBackend:
         self._turn.release()
 
     def to_device(self, host: Array) -> Array:
-        """Give the array itself; what lies in a file is mapped by all threads, in half the time that faults take."""
-        if host.nbytes > _MAPPED_BYTES:
-            flat = host.reshape(-1).view(np.uint8)
-            self.parallel_for(
-                lambda some: machine.map_pages(address(flat[some]), some.stop - some.start),
-                self.chunks(flat.nbytes, _MAPPED_BYTES),
-            )
+        """Give the array itself."""
         return host
 
     def upload(self, pictures: Array) -> Array:
