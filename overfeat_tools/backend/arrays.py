@@ -133,8 +133,11 @@ class Backend(Protocol):
     def to_device(self, host: Array) -> Array:
         """Bring what stays, weights and tables, to the device."""
 
-    def upload(self, pictures: Array) -> Array:
-        """Bring a batch (N, H, W, C) to the device; inside `computing`."""
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
+        """Bring a batch (N, H, W, C), or pictures of one shape as a batch, to the device; inside `computing`.
+
+        On a processor it is valid until the next call in this thread.
+        """
 
     def download(self, x: FloatArray) -> Callable[[], FloatArray]:
         """Begin to bring a result back; what is returned waits for it.  Inside `computing`."""

@@ -212,9 +212,14 @@ class CpuBackend:
         """Give the array itself."""
         return host
 
-    def upload(self, pictures: Array) -> Array:
-        """Give the batch itself."""
-        return pictures
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
+        """Give the batch itself, or the only picture; put several together."""
+        if isinstance(pictures, np.ndarray):
+            return pictures
+        if len(pictures) == 1:
+            return np.ascontiguousarray(pictures[0])[None]
+        shape = len(pictures), *pictures[0].shape
+        return np.stack(pictures, out=self.workspace("pictures", shape, pictures[0].dtype, of_thread=True))
 
     def download(self, x: FloatArray) -> Callable[[], FloatArray]:
         """Give a function that gives the result, which is there."""

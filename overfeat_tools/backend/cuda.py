@@ -239,20 +239,20 @@ class CudaBackend:
             array.set(np.ascontiguousarray(host), stream=self._stream)  # type: ignore[attr-defined]
         return array
 
-    def upload(self, pictures: Array) -> Array:
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
         """Begin to copy a batch to the card; what is computed next waits for it.
 
         The bytes go as they are: a quarter of what floats would take.
         """
         slot = self._inputs[0]
-        pinned = slot.pinned(pictures)
-        if slot.device is None or slot.device.nbytes < pictures.nbytes:
+        pinned = slot.pinned((len(pictures), *pictures[0].shape), pictures[0].dtype)
+        if slot.device is None or slot.device.nbytes < pinned.nbytes:
             slot.device = None
-            slot.device = self.xp.empty(round_up(pictures.nbytes), np.uint8)
+            slot.device = self.xp.empty(round_up(pinned.nbytes), np.uint8)
             # The pool may have handed out what the last batch still computes with.
             self._uploads.wait_event(self._stream.record())
-        np.copyto(pinned, pictures)
-        there: Array = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
+        np.stack([*pictures], out=pinned)
+        there: Array = slot.device[: pinned.nbytes].view(pinned.dtype).reshape(pinned.shape)
         there.set(pinned, stream=self._uploads)  # type: ignore[attr-defined]
         self._stream.wait_event(self._uploads.record())
         return there
@@ -261,7 +261,7 @@ class CudaBackend:
         """Begin to copy a result back, once it is computed."""
         there: Any = self.xp.ascontiguousarray(x)
         slot = self._outputs[0]
-        here = slot.pinned(there)
+        here = slot.pinned(there.shape, there.dtype)
         self._downloads.wait_event(self._stream.record())
         there.get(stream=self._downloads, out=here, blocking=False)
         slot.busy = result = Download(here, there, self._downloads.record())

@@ -227,7 +227,8 @@ def classify(options: Options) -> int:
     decode_side = None if options.exact else side
     printer.begin()
     this = run.Run(
-        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side, views
+        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side, views,
+        printer.answers,
     )
     status = this.carry_out(files)
     if not (options.strict and this.failed):

@@ -1,7 +1,7 @@
 """A network with its weights: a fold over its layers."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -136,8 +136,10 @@ class Network:
         wait = self.begin_layers(pictures, (last,))
         return lambda: wait()[last]
 
-    def begin_layers(self, pictures: Array, layers: Iterable[int]) -> Callable[[], dict[int, FloatArray]]:
-        """Begin to run a batch once, for the outputs of several layers; see `run` and `begin`."""
+    def begin_layers(
+        self, pictures: Array | Sequence[Array], layers: Iterable[int]
+    ) -> Callable[[], dict[int, FloatArray]]:
+        """Begin to run a batch, or pictures of one shape, once for the outputs of several layers; see `begin`."""
         layers = tuple(layers)
         kept = kept_layers(self.topology, layers)
         with self.backend.computing():
