@@ -38,8 +38,8 @@ _BLOCK_SHARE = 16
 
 _SLOTS = 2
 
-# Values of the largest batch that is captured: 8 pictures of 480x640.
-_GRAPH_VALUES = 8 * 480 * 640 * 3
+# Values of the largest batch that is captured, 8 usual pictures or one of 480x640: the memory of each graph is its own.
+_GRAPH_VALUES = 8 * 256 * 256 * 3
 
 # Cards of this compute capability, 8.0, and above multiply float32 by tensor cores.
 _TENSOR_CORES = 80
@@ -114,7 +114,7 @@ class CudaBackend:
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
         if precision != "float32" and int(cupy.cuda.Device().compute_capability) < _TENSOR_CORES:
-            raise BackendError(f"--precision {precision} needs compute capability 8.0 or higher")
+            raise BackendError(f"the precision {precision} needs compute capability 8.0 or higher")
         # Transforms multiply in full precision, by `dot` or this; cupy does, but refuses to be captured.
         self._exact_matmul = Cublas(self._stream, cupy.empty, "float32").matmul if paths.graphs else cupy.matmul
         if precision != "float32" or paths.short_sums or paths.graphs:
