@@ -18,6 +18,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -76,6 +77,12 @@ def open_cuda(precision: str = "float32", paths: Paths = Paths()) -> "CudaBacken
         raise BackendError(f"device cuda: no card that works ({trouble_of(error)}); use the device cpu") from error
 
 
+def _has_kernels() -> bool:
+    """Tell whether cupy has kept kernels that it compiled; those of a network take seconds."""
+    folder = Path(os.environ.get("CUPY_CACHE_DIR", "~/.cupy/kernel_cache")).expanduser()
+    return folder.is_dir() and any(folder.iterdir())
+
+
 class CudaBackend:
     """cupy on the first card that `$CUDA_VISIBLE_DEVICES` leaves.
 
@@ -88,13 +95,14 @@ class CudaBackend:
 
     name = "cuda"
     threads = parallel = 1
-    ahead = 1
+    ahead, usual_batch = 1, 128
     compiler: Compiler | None = None
 
     def __init__(self, precision: str = "float32", paths: Paths = Paths()) -> None:  # noqa: B008 -- constant
         # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it
         # at the first product of each type.
         os.environ["CUPY_TF32"] = "0"
+        self.is_cold = not _has_kernels()
         import cupy
         import cupyx
 
