@@ -161,13 +161,15 @@ def test_graph(
 
 
 FIRST = ((Geometry(3, 231, 231, 96, 11, 11, 4), 2), (Geometry(3, 221, 221, 96, 7, 7, 2), 3),
-         (Geometry(3, 224, 224, 64, 3, 3, 1, 1), 1))  # fmt: skip
+         (Geometry(3, 224, 224, 64, 3, 3, 1, 1), 1), (Geometry(3, 231, 231, 32, 11, 11, 4), 3),
+         (Geometry(4, 99, 99, 8, 16, 16), 3))  # fmt: skip
 """The first convolutions of the networks, and their pools."""
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvrtc_compiles_them(architecture: str) -> None:
     """Where NVIDIA's compiler is installed; it needs no card."""
+    assert all(_block(geometry)[1] > 0 for geometry, _ in FIRST)
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
     tiles = (tile_code(*sizes) for sizes in ((6, 3, 2), (8, 3, 1), (7, 5, 3), (6, 5, 1)))
     first = (channel_code(geometry, pool_size, *_block(geometry)) for geometry, pool_size in FIRST)

@@ -47,6 +47,7 @@ _FEW_CHANNELS = 4
 _THREADS_OF_FEW_CHANNELS = 192
 _KERNELS_OF_THREAD = 8
 _SHARED_BYTES = 48 << 10
+_PLACE_BYTES = 16  # where the map of a place lies, and its first row and column
 _WINDOWS = {1: 8, 2: 2, 3: 1}  # of a thread, by the size of the pool
 
 
@@ -196,10 +197,17 @@ class FewChannels(Algorithm):
 
 
 def _block(geometry: Geometry) -> tuple[int, int]:
-    """Give the threads of a block of `FewChannels`: for kernels, all of them or a part, and for windows."""
+    """Give the threads of a block of `FewChannels`: for kernels, all or a part of them, and for windows, perhaps none.
+
+    What they share, patches and weights of a kernel's row, must fit whatever the pool.
+    """
     eights = geometry.kernels // _KERNELS_OF_THREAD
     across = max(share for share in range(1, 17) if eights % share == 0)
-    return across, max(1, _THREADS_OF_FEW_CHANNELS // across)
+    places = max(windows * pool_size**2 for pool_size, windows in _WINDOWS.items())
+    taps = geometry.kernel_width * geometry.channels
+    room = _SHARED_BYTES - FLOAT_BYTES * taps * (1 + _KERNELS_OF_THREAD * across)
+    fitting = room // (places * (FLOAT_BYTES * taps + _PLACE_BYTES))
+    return across, min(fitting, max(1, _THREADS_OF_FEW_CHANNELS // across))
 
 
 @cache
@@ -211,14 +219,6 @@ def channel_code(geometry: Geometry, pool_size: int, across: int, down: int) -> 
         "WINDOWS": _WINDOWS[pool_size], "ACROSS": across, "DOWN": down,
     }  # fmt: skip
     return _code(definitions)
-
-
-def _shared_bytes(geometry: Geometry) -> int:
-    """Give what a block of `FewChannels` has of shared memory, with the largest pool."""
-    across, down = _block(geometry)
-    places = max(windows * pool_size**2 for pool_size, windows in _WINDOWS.items()) * down
-    floats = geometry.kernel_width * geometry.channels * (places + 1 + _KERNELS_OF_THREAD * across)
-    return FLOAT_BYTES * (floats + 4 * places)
 
 
 @cache
@@ -257,7 +257,7 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     if (geometry.is_pointwise or geometry.covers_map) and geometry.taps % 4 == 0:
         yield FewRows(geometry, backend)
     few = geometry.channels <= _FEW_CHANNELS and geometry.kernels % _KERNELS_OF_THREAD == 0
-    if few and _shared_bytes(geometry) <= _SHARED_BYTES:
+    if few and _block(geometry)[1] > 0:
         yield FewChannels(geometry, backend)
     if geometry.stride == 1 and geometry.kernel_height == geometry.kernel_width:
         for size in cook_toom.tile_sizes(geometry.kernel_height):
