@@ -45,7 +45,7 @@ class CpuBackend:
     """
 
     name = "cpu"
-    ahead = 0
+    ahead, usual_batch, is_cold = 0, 64, False
     precision = "float32"
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:

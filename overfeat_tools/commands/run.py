@@ -84,6 +84,8 @@ class Run:
     def carry_out(self, files: Sequence[str]) -> int:
         """Answer every picture of the files and, with -v, tell of the run; return the exit status."""
         cli.started()
+        if self.network.backend.is_cold:
+            cli.say(self.program, "the first answer takes some seconds more, once: the card's kernels are compiled")
         try:
             status = self.over(files)
             self.network.ledger.close()

@@ -39,6 +39,9 @@ class Network(Locating):
         How to convolve.
     reproducible : bool
         Whether equal pixels must give equal bytes, whatever the batch and the number of threads.
+    precision : {"float32", "tf32", "half"}
+        To what a graphics card rounds the numbers that it multiplies in convolutions: fewer bits are faster.  A
+        processor has only the first.
 
     Raises
     ------
@@ -47,7 +50,7 @@ class Network(Locating):
     WeightsError
         The weights are missing, or not what they should be.
     BackendError
-        The device is missing.
+        The device is missing, or has not this precision.
 
     Notes
     -----

@@ -22,8 +22,8 @@ PACKED_LIMIT_BYTES = 1536 << 20
 _PROGRAMS_KEPT = 16
 _SIZES_KEPT = 16
 
-# A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
-_BATCH, _BATCH_BYTES = 64, 1280 << 20
+# Maps that take more than this are no quicker.
+_BATCH_BYTES = 1280 << 20
 
 # Asking the system what is free takes tenths of a millisecond: small batches like one before do without.
 _SMALL_BYTES = 256 << 20
@@ -255,8 +255,8 @@ class Network:
         self._fitted_bytes = max(self._fitted_bytes, needed)
 
     def usual_batch(self, height: int | None = None, width: int | None = None) -> int:
-        """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
-        count, side = _BATCH, self.topology.input_size
+        """Give the pictures of a batch where nobody says: as the device likes, or half as often as memory bids."""
+        count, side = self.backend.usual_batch, self.topology.input_size
         while count > 1 and self.needed_bytes(count, height or side, width or side) > _BATCH_BYTES:
             count //= 2
         return count
