@@ -220,15 +220,16 @@ def test_every_compiled_rectangle(
         convolution = layer(backend, (kernel, kernel), channels=channels, kernels=48, padding=padding)
         x = random((pictures, *(kernel + more for more in larger), channels))
         answer = pooled(expected(convolution, x), pool_size)  # type: ignore[arg-type]
-        found = {
-            algorithm.size: algorithm
+        found = [
+            algorithm
             for algorithm in offered(convolution, x.shape[1], x.shape[2], pool_size)
             if isinstance(algorithm, CompiledTiles) and algorithm.method == "cook-toom"
-        }
-        assert set(found) == sizes
-        for size in sorted(size for size in sizes if channels == 16 or max(size) == 8):
-            error = reference.distance(run(convolution, found[size], x, pool_size), answer)
-            assert error < tolerance("cook-toom", max(size)), (size, x.shape, padding)
+        ]
+        assert {one.size for one in found if not one.trimmed} == sizes
+        for one in found:
+            if channels == 16 or max(one.size) == 8:
+                error = reference.distance(run(convolution, one, x, pool_size), answer)
+                assert error < tolerance("cook-toom", max(one.size)), (str(one), x.shape, padding)
 
 
 @pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("gemm", 5), ("cook-toom", 3)])

@@ -65,13 +65,24 @@ class CompiledBasis:
         return len(self.parts[0].kernels)
 
 
-def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
-    """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares."""
-    return (_cook_toom if method == "cook-toom" else _fourier)(geometry, size, compiler)
+Size = tuple[int, int]
+"""Rows and columns."""
 
 
-def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
-    axes = zip(size, (geometry.kernel_height, geometry.kernel_width), strict=True)
+def compiled_basis(
+    method: str, geometry: Geometry, size: Size, compiler: Compiler, largest: Size | None = None
+) -> CompiledBasis:
+    """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares.
+
+    With a `largest` size it has the first elements, on each axis, of the basis of tiles of that size.
+    """
+    if method == "cook-toom":
+        return _cook_toom(geometry, size, compiler, largest or size)
+    return _fourier(geometry, size, compiler)
+
+
+def _cook_toom(geometry: Geometry, size: Size, compiler: Compiler, largest: Size) -> CompiledBasis:
+    axes = zip(size, (geometry.kernel_height, geometry.kernel_width), largest, strict=True)
     # Rounded as they will be used: the last bits of their derivation, which BLAS may change, make no other function.
     down, right = (
         [matrix.astype(np.float32).astype(np.float64) for matrix in cook_toom.matrices(*axis)] for axis in axes
@@ -84,7 +95,7 @@ def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) ->
     )
 
 
-def _fourier(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
+def _fourier(geometry: Geometry, size: Size, compiler: Compiler) -> CompiledBasis:
     side, half = size[0], size[0] // 2
     # Elements are in the order of `kernels/fourier_transform.py`.
     columns = [(k, row) for k in range(1, half) for row in range(side)]
@@ -103,7 +114,7 @@ def _fourier(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> C
     )
 
 
-def conjugate_spectrum(bins: npt.ArrayLike, geometry: Geometry, size: tuple[int, int]) -> npt.NDArray[np.complex128]:
+def conjugate_spectrum(bins: npt.ArrayLike, geometry: Geometry, size: Size) -> npt.NDArray[np.complex128]:
     """Give the matrix that makes the conjugate spectra of kernels, divided by the number of places.
 
     It is exp(2 pi i (row * i / height + column * j / width)) / (height * width) for bins (column, row) of tiles of

@@ -35,6 +35,7 @@ Processing, chapter 5.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,13 +43,13 @@ import numpy.typing as npt
 
 from overfeat_tools.backend import FloatArray
 
-# Finite points for a tile of n places; infinity is always the last.
+# Points for a tile of n places.  The first of them serve smaller tiles, with the same weights.
 POINTS: dict[int, tuple[float, ...]] = {
-    4: (0, 1, -1),
-    5: (7 / 16, -7 / 16, 5 / 4, -5 / 4),
-    6: (0, 11 / 16, -11 / 16, 3 / 2, -3 / 2),
-    7: (5 / 16, -5 / 16, 7 / 8, -7 / 8, 13 / 8, -13 / 8),
-    8: (0, 9 / 16, -9 / 16, 1, -1, 29 / 16, -29 / 16),
+    4: (0, 1, -1, math.inf),
+    5: (7 / 16, -7 / 16, 5 / 4, -5 / 4, math.inf),
+    6: (0, 11 / 16, -11 / 16, 3 / 2, -3 / 2, math.inf),
+    7: (5 / 16, -5 / 16, 13 / 8, -13 / 8, math.inf, 7 / 8, -7 / 8),
+    8: (0, 9 / 16, -9 / 16, 29 / 16, -29 / 16, math.inf, 1, -1),
 }
 
 LARGE_TILE = 8
@@ -65,8 +66,8 @@ def tile_sizes(kernel: int) -> list[tuple[int, int]]:
     return [size for size in itertools.product(sides, sides) if min(size) < LARGE_TILE]
 
 
-def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Derive the matrices of one axis from its points.
+def matrices(size: int, kernel: int, largest: int | None = None) -> tuple[npt.NDArray[np.float64], ...]:
+    """Derive the matrices of one axis from its points: the first of those for a `largest` tile.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
     interpolate : array (m, n) float64
         V_m'
     """
-    points = POINTS[size]
+    points = POINTS[largest or size][:size]
     return (
         np.linalg.inv(_vandermonde(points, size)).T.astype(np.float64),
         _vandermonde(points, kernel),
@@ -86,8 +87,9 @@ def matrices(size: int, kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
 
 
 def _vandermonde(points: Sequence[float], coefficients: int) -> npt.NDArray[np.float64]:
-    finite = np.asarray(points, np.float64)[:, None] ** np.arange(coefficients)
-    return np.vstack([finite, np.eye(1, coefficients, coefficients - 1)])
+    highest = np.eye(1, coefficients, coefficients - 1)[0]
+    rows = [highest if point == math.inf else point ** np.arange(coefficients) for point in points]
+    return np.array(rows, np.float64)
 
 
 def on_both_axes(down: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> FloatArray:

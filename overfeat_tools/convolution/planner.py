@@ -70,11 +70,11 @@ def estimate(
 def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_loaded: bool) -> Estimate:
     """Choose the cheapest algorithm that is ready.
 
-    Its weights are as they are, or its name is among `packed`; its kernels, if it has any, have been loaded.
+    Its weights are as they are, or packed as it needs them; its kernels, if it has any, have been loaded.
     """
 
     def is_ready(algorithm: Algorithm) -> bool:
-        return str(algorithm) in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
+        return algorithm.packing in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
 
     return next(one for one in estimates if is_ready(one.algorithm))
 
@@ -154,8 +154,12 @@ class Account:
         compiled = next((one for one in estimates if one.algorithm.is_compiled), ready)
         kernels_pay = self._ledger.pays_for_kernels(ready.seconds - compiled.seconds)
         best, most = ready.algorithm, 0.0
-        for algorithm, seconds in estimates:
-            gain, name = ready.seconds - seconds, str(algorithm)
+        # Of those that share packed weights only the quickest counts.
+        quickest: dict[str, Estimate] = {}
+        for one in estimates:
+            quickest.setdefault(one.algorithm.packing, one)
+        for name, (algorithm, seconds) in quickest.items():
+            gain = ready.seconds - seconds
             if seconds > _WORTH_CHANGING * ready.seconds:
                 if name in self._missed_seconds:
                     self._missed_seconds[name] = max(0.0, self._missed_seconds[name] + gain)
