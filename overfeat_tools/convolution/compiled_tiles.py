@@ -15,6 +15,7 @@ Where whole tiles don't fit a map, those at its edges can be trimmed.  A smaller
 a larger one on each axis, and so a part of its U: nothing more is packed for it.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,8 +132,8 @@ class CompiledTiles(Tiles):
         return product + moved / rates.compiled_tile_bytes + rounds / rates.compiled_stages
 
     def packing_seconds(self, rates: Rates) -> float:
-        """Estimate the time that transforming the weights takes."""
-        return self.packed_bytes / rates.pack_tile_bytes
+        """Estimate the time that transforming the weights takes; for single outputs they are never worth the memory."""
+        return math.inf if self.geometry.covers_map else self.packed_bytes / rates.pack_tile_bytes
 
     def pack(self, weight: FloatArray) -> list[Array]:
         """Transform the weights, and pack them.

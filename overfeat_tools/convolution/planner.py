@@ -93,7 +93,9 @@ def choose_reproducible(geometry: Geometry, pool_size: int, backend: Backend, me
     """
     usable = backend.compiler is not None and backend.compiler.usable()
     found = [algorithm for algorithm in list_algorithms(geometry, backend) if usable and algorithm.is_compiled]
-    wanted = [algorithm for algorithm in found if algorithm.method == method] or found
+    wanted = [algorithm for algorithm in found if algorithm.method == method] or [
+        algorithm for algorithm in found if algorithm.packing_seconds(Rates()) < math.inf
+    ]
     if not wanted:
         raise BackendError("reproducible results need compiled kernels, and none suit this processor and network")
     best = estimate(wanted, _TYPICAL_PICTURES, Rates(), pool_size)[0].algorithm
