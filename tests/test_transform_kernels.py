@@ -73,7 +73,7 @@ class Fourier:
 Basis = CookToom | Fourier
 BASES: list[Basis] = [
     *[CookToom((side, side), window) for side, window in ((6, 3), (7, 6), (8, 3))],
-    *[CookToom(size, window) for size, window in (((4, 6), 3), ((8, 7), 3), ((5, 8), 3), ((6, 8), 5))],
+    *[CookToom(size, window) for size, window in (((4, 6), 3), ((8, 7), 3), ((5, 8), 3), ((6, 8), 5), ((9, 8), 5))],
     *[Fourier(side, window) for side, window in ((8, 3), (16, 11), (24, 7))],
 ]
 

@@ -34,11 +34,14 @@ class Part:
         What makes a kernel's spectrum: kernels[i] @ kernel are numbers i of the elements.
     complex : bool
         Whether the two numbers of an element are parts of one; else each is multiplied by itself.
+    imaginary : int
+        Elements from that of the real to that of the imaginary part, where each part is an element of its own.
     """
 
     elements: slice
     kernels: FloatArray
     complex: bool = False
+    imaginary: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class CompiledBasis:
         """Numbers of an element."""
         return len(self.parts[0].kernels)
 
+    @property
+    def elements(self) -> int:
+        """Elements of a spectrum."""
+        last: int = self.parts[-1].elements.stop
+        return last + self.parts[-1].imaginary
+
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -88,8 +97,14 @@ def _cook_toom(geometry: Geometry, size: Size, compiler: Compiler, largest: Size
         [matrix.astype(np.float32).astype(np.float64) for matrix in cook_toom.matrices(*axis)] for axis in axes
     )
     evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
+    kernels, (height, width) = cook_toom.on_both_axes(*evaluate_kernel), size
+    real = cook_toom.real_points(height) * width
+    parts = [Part(slice(0, real), kernels[None, :real])]
+    if real < height * width:
+        rows = kernels[real:].reshape(2, width, -1)
+        parts.append(Part(slice(real, real + width), rows, complex=True, imaginary=width))
     return CompiledBasis(
-        (Part(slice(0, size[0] * size[1]), cook_toom.on_both_axes(*evaluate_kernel)[None]),),
+        tuple(parts),
         lambda: matrix_transform.forward_kernel(compiler, evaluate_input),
         lambda pool_size: matrix_transform.inverse_kernel(compiler, interpolate, pool_size),
     )

@@ -25,9 +25,9 @@ import numpy as np
 from overfeat_tools.backend import Array, Backend, Call, FloatArray, Place, Scratch
 from overfeat_tools.convolution.algorithm import Algorithm, Tiles, compiler_of, fills_vectors
 from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
-from overfeat_tools.convolution.cook_toom import LARGE_TILE, tile_sizes
+from overfeat_tools.convolution.cook_toom import LARGE_TILE, real_points, tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split, tile, trim
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split, trim
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
@@ -48,6 +48,9 @@ _MANY_TILES = 8
 
 # Fewer panels are no chunk of work of their own.
 _LEAST_PANELS = 16
+
+# Trimmed tiles are worth kernels of their own, which must be compiled, where they save more than this.
+_WORTH_TRIMMING = 1.03
 
 # Large Cook-Toom tiles magnify the rounding of a sum: theirs are shorter, which takes a little longer.
 _TERMS_OF_LARGE_TILES = 64
@@ -75,13 +78,13 @@ class CompiledTiles(Tiles):
         return compiled_basis(self.basis_name, self.geometry, self.size, compiler_of(self.backend))
 
     @cached_property
-    def _tilings(self) -> list[Tiling]:
+    def tilings(self) -> list[Tiling]:
         """The sizes of tiles that there are, and where."""
-        return trim(self.geometry, *self.size) if self.trimmed else [self.tiling]
+        return trim(self.geometry, *self.size, real_points(self.size[0])) if self.trimmed else [self.tiling]
 
     def holds(self, pool_size: int) -> bool:
         """Tell whether no window of the pool extends over two tiles."""
-        return all(one.out_height % pool_size == one.out_width % pool_size == 0 for one in self._tilings)
+        return all(one.out_height % pool_size == one.out_width % pool_size == 0 for one in self.tilings)
 
     @property
     def _padded(self) -> int:
@@ -94,7 +97,7 @@ class CompiledTiles(Tiles):
     @property
     def packed_bytes(self) -> int:
         """Bytes of U: as many numbers as a tile has places; the real ones fill panels."""
-        real = REAL_BINS if self.basis_name == "fft" else self.tiling.pixels
+        real = REAL_BINS if self.basis_name == "fft" else real_points(self.size[0]) * self.size[1]
         kernels = real * self._padded + (self.tiling.pixels - real) * self.geometry.kernels
         return kernels * self.geometry.channels * FLOAT_BYTES
 
@@ -112,19 +115,20 @@ class CompiledTiles(Tiles):
         return max(
             (min(self.tiles_in_a_round(one), one.count * pictures) * channels + 2 * _GAP_FLOATS)
             * one.pixels * FLOAT_BYTES
-            for one in self._tilings
+            for one in self.tilings
         )  # fmt: skip
 
     def seconds(self, pictures: int, rates: Rates) -> float:
         """Estimate the time of one batch: the product, moving V and M, a stage for each round."""
-        return sum(self._seconds_of(one, one.count * pictures, rates) for one in self._tilings)
+        taken = sum(self._seconds_of(one, one.count * pictures, rates) for one in self.tilings)
+        return taken * _WORTH_TRIMMING if self.trimmed else taken
 
     def _seconds_of(self, tiling: Tiling, tiles: int, rates: Rates) -> float:
         packed_bytes = self.packed_bytes * tiling.pixels / self.tiling.pixels
         rounds = -(-tiles // self.tiles_in_a_round(tiling))
-        flops = packed_bytes / FLOAT_BYTES * 2.0 * tiles
-        if self.basis_name == "fft":
-            flops *= 2  # a complex product is four real ones, of two numbers of a spectrum
+        # A complex product is four real ones, of two numbers of a spectrum.
+        complex_ = tiling.height if self.basis_name == "fft" else tiling.height - real_points(tiling.height)
+        flops = packed_bytes / FLOAT_BYTES * 2.0 * tiles * (1 + complex_ / tiling.height)
         if self._has_short_sums:
             flops *= _SHORT_SUMS
         moved = 2.0 * (self.geometry.channels + self.geometry.kernels) * tiles * tiling.pixels * FLOAT_BYTES
@@ -175,7 +179,7 @@ class CompiledTiles(Tiles):
 
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`; K and C are multiples of the width of a vector."""
-        for tiling in self._tilings:
+        for tiling in self.tilings:
             size = tiling.height, tiling.width
             basis = compiled_basis(self.basis_name, self.geometry, size, compiler_of(self.backend), self.size)
             count = tiling.count * len(x)
@@ -215,7 +219,7 @@ class CompiledTiles(Tiles):
         rows = np.arange(count, dtype=np.int64) * (spectra.strides[1] // FLOAT_BYTES)
         self.backend.launch([
             product.calls(panels, self.backend)
-            for part, packed in zip(basis.parts, weights, strict=True)
+            for part, packed in zip(basis.parts, weights, strict=False)  # small tiles have no complex part
             for some, wanted in self._matching(part, tiling)
             for product in self._products(part, spectra[some], rows, packed[..., wanted, :, :, :], products[some])
             for panels in self.backend.chunks(product.panels.shape[0] * product.panels.shape[1], _LEAST_PANELS)
@@ -224,14 +228,13 @@ class CompiledTiles(Tiles):
 
     def _matching(self, part: Part, tiling: Tiling) -> Iterator[tuple[slice, slice]]:
         """Give elements of a part, and which of the packed weights are theirs."""
-        width = self.size[1]
+        count, width = part.elements.stop - part.elements.start, self.size[1]
         if tiling.width == width:
-            yield part.elements, slice(0, part.elements.stop - part.elements.start)
+            yield part.elements, slice(0, count)
             return
-        for row in range(tiling.height):
-            yield (
-                slice(row * tiling.width, (row + 1) * tiling.width), slice(row * width, row * width + tiling.width)
-            )  # fmt: skip
+        for row in range(count // tiling.width):
+            first = part.elements.start + row * tiling.width
+            yield slice(first, first + tiling.width), slice(row * width, row * width + tiling.width)
 
     def _products(self, part: Part, x: FloatArray, rows: Array, packed: Array, out: FloatArray) -> Iterator[Products]:
         channels, kernels = self.geometry.channels, self._padded
@@ -239,7 +242,10 @@ class CompiledTiles(Tiles):
         x_step, *out_strides = (stride // FLOAT_BYTES for stride in (x.strides[0], *out.strides[:2]))
         strides = out_strides[0], out_strides[1]
         if part.complex:
-            yield Products(x, x_step, rows, terms, packed, out, strides, (channels, kernels))
+            apart = channels, kernels
+            if part.imaginary:
+                apart = part.imaginary * x_step, part.imaginary * out_strides[0]
+            yield Products(x, x_step, rows, terms, packed, out, strides, apart)
             return
         for i, panels in enumerate(packed):
             source, target = (Place(array, i * count * FLOAT_BYTES) for array, count in ((x, channels), (out, kernels)))
@@ -280,12 +286,15 @@ class CompiledTiles(Tiles):
 
     def _workspace(self, name: str, basis: CompiledBasis, tiles: int, channels: int) -> FloatArray:
         """Give memory for one round: (elements, tiles, depth * channels)."""
-        numbers, elements = basis.depth * channels, basis.parts[-1].elements.stop
+        numbers, elements = basis.depth * channels, basis.elements
         tile_floats = numbers + _TILE_GAP_FLOATS
         flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS))
         tiled = flat[:, : tiles * tile_floats].reshape(elements, tiles, tile_floats, copy=False)
         return tiled[..., :numbers]
 
+
+# The tile with complex points has too few outputs for what it costs where kernels are smaller.
+_LARGEST, _SUITS_LARGEST = (9, 8), (5, 6)
 
 # Fourier tiles of kernels smaller than this have spectra too large for what they save.
 _LEAST_FOURIER_KERNEL = 5
@@ -297,10 +306,11 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     whole = compiler and all(fills_vectors(count, compiler) for count in (geometry.channels, geometry.kernels))
     if not whole or geometry.stride != 1 or kernel[0] != kernel[1]:
         return
-    for size in tile_sizes(kernel[0]):
+    for size in (*tile_sizes(kernel[0]), *([_LARGEST] if kernel[0] in _SUITS_LARGEST else [])):
         yield CompiledTiles(geometry, backend, "cook-toom", size)
-        if trim(geometry, *size) != [tile(geometry, *size)]:
-            yield CompiledTiles(geometry, backend, "cook-toom", size, trimmed=True)
+        trimmed = CompiledTiles(geometry, backend, "cook-toom", size, trimmed=True)
+        if trimmed.tilings != [trimmed.tiling]:
+            yield trimmed
     if kernel[0] >= _LEAST_FOURIER_KERNEL:
         longest = max(geometry.height, geometry.width) + 2 * geometry.padding
         for side in FOURIER_SIZES:

@@ -119,18 +119,23 @@ def tile(geometry: Geometry, height: int, width: int) -> Tiling:
     return Tiling(height, width, out_height, out_width, rows, columns)
 
 
-def trim(geometry: Geometry, height: int, width: int) -> list[Tiling]:
-    """Cut the map into tiles of `height` x `width` inputs, and into smaller ones where less is left."""
-    down = _trim_axis(geometry.out_height, geometry.kernel_height, height)
-    right = _trim_axis(geometry.out_width, geometry.kernel_width, width)
+def trim(geometry: Geometry, height: int, width: int, smaller: int) -> list[Tiling]:
+    """Cut the map into tiles of `height` x `width` inputs, and into smaller ones where less is left.
+
+    A tile that is less high has at most a height of `smaller`.
+    """
+    down = _trim_axis(geometry.out_height, geometry.kernel_height, height, smaller)
+    right = _trim_axis(geometry.out_width, geometry.kernel_width, width, width)
     pairs = (zip(*both, strict=True) for both in itertools.product(down, right))
     return [Tiling(*itertools.chain.from_iterable(pair)) for pair in pairs]
 
 
-def _trim_axis(length: int, kernel: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+def _trim_axis(length: int, kernel: int, size: int, smaller: int) -> Iterator[tuple[int, int, int, int]]:
     """Cut `length` outputs: inputs and outputs of a tile, how many of these there are, and where the first begins."""
     most = size - kernel + 1
     count, rest = divmod(length, most)
+    if rest + kernel - 1 > smaller:
+        count, rest = count + 1, 0
     if count:
         yield size, most, count, 0
     if rest:

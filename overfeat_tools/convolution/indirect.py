@@ -92,6 +92,8 @@ class Indirect(Algorithm):
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`."""
         geometry, backend, (panels,) = self.geometry, self.backend, weights
+        if not y.size:  # a pool that is larger than the map
+            return
         if geometry.is_pointwise and epilogue.pool_size == 1 and x.shape[1:3] == y.shape[1:3]:
             # Where no kernel reaches over an edge, all maps of the batch are one: panels meet more rows at a time.
             x, y = (maps.reshape(1, -1, *maps.shape[2:], copy=False) for maps in (x, y))
