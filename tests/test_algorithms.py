@@ -420,7 +420,7 @@ def test_estimated_bytes_are_the_real_ones(kernel: int, sizes: tuple[int, int], 
     """The limit on packed weights is only as good as the estimate that it is checked against."""
     channels, kernels = sizes
     first = layer(device, (kernel, kernel), channels=channels, kernels=kernels)
-    for name in {str(one) for one in offered(first, 24, 24)}:
+    for name in {str(one) for one in offered(first, 24, 24) if is_tried(one)}:
         convolution = layer(device, (kernel, kernel), channels=channels, kernels=kernels)
         (algorithm,) = [one for one in offered(convolution, 24, 24) if str(one) == name]
         run(convolution, algorithm, random((2, 24, 24, channels)))

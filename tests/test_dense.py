@@ -157,7 +157,7 @@ def test_tiny_equals_the_definition(device: CpuBackend, scale: int) -> None:
 
 
 @pytest.mark.full_size
-@pytest.mark.parametrize("name", ["fast", "accurate"])
+@pytest.mark.parametrize("name", [pytest.param("fast", marks=pytest.mark.long), "accurate"])
 def test_large_networks_equal_the_definition(name: str, open_network: Callable[..., Network]) -> None:
     """At some places, of all offsets, not mirrored: the rest are computed alike."""
     check_definition(open_network(name), 2, rounds=1, places=9)
