@@ -22,12 +22,12 @@ from functools import cached_property
 
 import numpy as np
 
-from overfeat_tools.backend import Array, Backend, Call, FloatArray, Place, Scratch
-from overfeat_tools.convolution.algorithm import Algorithm, Tiles, compiler_of, fills_vectors
-from overfeat_tools.convolution.bases import FOURIER_SIZES, REAL_BINS, CompiledBasis, Part, compiled_basis
-from overfeat_tools.convolution.cook_toom import LARGE_TILE, real_points, tile_sizes
+from overfeat_tools.backend import Array, Call, FloatArray, Place, Scratch
+from overfeat_tools.convolution.algorithm import Tiles, compiler_of
+from overfeat_tools.convolution.bases import REAL_BINS, CompiledBasis, Part, compiled_basis
+from overfeat_tools.convolution.cook_toom import LARGE_TILE, real_points
 from overfeat_tools.convolution.epilogue import Epilogue
-from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry, Tiling, split, trim
+from overfeat_tools.convolution.geometry import FLOAT_BYTES, Tiling, split, trim
 from overfeat_tools.convolution.packing import TERMS, Products, pack_panel, padded_count, panel_count, panel_width, runs
 from overfeat_tools.convolution.rates import Rates
 
@@ -291,28 +291,3 @@ class CompiledTiles(Tiles):
         flat = self.backend.workspace(name, (elements, tiles * tile_floats + _GAP_FLOATS))
         tiled = flat[:, : tiles * tile_floats].reshape(elements, tiles, tile_floats, copy=False)
         return tiled[..., :numbers]
-
-
-# The tile with complex points has too few outputs for what it costs where kernels are smaller.
-_LARGEST, _SUITS_LARGEST = (9, 8), (5, 6)
-
-# Fourier tiles of kernels smaller than this have spectra too large for what they save.
-_LEAST_FOURIER_KERNEL = 5
-
-
-def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
-    """Give the tiles that suit a convolution; they need whole vectors of channels and kernels."""
-    compiler, kernel = backend.compiler, (geometry.kernel_height, geometry.kernel_width)
-    whole = compiler and all(fills_vectors(count, compiler) for count in (geometry.channels, geometry.kernels))
-    if not whole or geometry.stride != 1 or kernel[0] != kernel[1]:
-        return
-    for size in (*tile_sizes(kernel[0]), *([_LARGEST] if kernel[0] in _SUITS_LARGEST else [])):
-        yield CompiledTiles(geometry, backend, "cook-toom", size)
-        trimmed = CompiledTiles(geometry, backend, "cook-toom", size, trimmed=True)
-        if trimmed.tilings != [trimmed.tiling]:
-            yield trimmed
-    if kernel[0] >= _LEAST_FOURIER_KERNEL:
-        longest = max(geometry.height, geometry.width) + 2 * geometry.padding
-        for side in FOURIER_SIZES:
-            if side > kernel[0] and (side == FOURIER_SIZES[0] or side < 2 * longest):
-                yield CompiledTiles(geometry, backend, "fft", (side, side))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
-from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
+from overfeat_tools.convolution import compiled_sizes, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.rates import Rates
@@ -26,7 +26,7 @@ def _of_cards(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
 
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
-    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates,
+    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_sizes.candidates, portable_tiles.candidates,
     _of_cards,
 )  # fmt: skip
 
