@@ -16,7 +16,7 @@ from overfeat_tools.networks.steps import ENDS, bound_bytes, epilogue_of, find_g
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
-PACKED_LIMIT_BYTES = 1536 << 20
+PACKED_LIMIT_BYTES = 1792 << 20
 
 # Programs that are kept, each for batches of one shape; and picture sizes whose geometries are.
 _PROGRAMS_KEPT = 16
