@@ -9,6 +9,8 @@ installed, its pictures in pinned memory as bytes.  Everything that is printed i
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import statistics
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -55,11 +58,14 @@ VARIANTS = {
     "half": Variant(precision="half", tolerance=2e-2),
     "half, graphs, kernels": Variant(Paths(kernels=True, graphs=True), precision="half", tolerance=2e-2),
 }
+FIRST = ("kernels, short sums", "graphs", "graphs, kernels")
+"""Those that may become the default."""
+
 TORCH = ("float32", "tf32")
 BATCHES, LARGE = (1, 32, 128), (480, 640)
 
 # Seconds for each part, and for all; within a part, for each measurement.
-_LIMITS = {"prepare": 90, "tests": 160, "record": 40, "speed": 40, "torch": 40, "stream": 40}
+_LIMITS = {"prepare": 90, "tests": 160, "record": 40, "speed": 40, "torch": 40, "stream": 40, "rates": 75}
 _WHOLE_SECONDS, _TURN_SECONDS = 480, 0.4
 _WARM_UP_BATCHES, _STREAM_PICTURES = 40, 20_000
 _MOST_LAYER_ERROR = 1e-5
@@ -199,15 +205,27 @@ def prepare(name: str, kind: str, folder: Path, *, dry: bool) -> dict[str, Any]:
 def tests(name: str, kind: str, folder: Path, *, dry: bool) -> dict[str, Any]:  # noqa: ARG001
     """Run the tests for cards."""
     some = ["-k", "test_every_tile_size", "tests/test_algorithms.py"] if dry else ["tests"]
-    arguments = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *some]
+    shared = ["-n", "4"] if find_spec("xdist") and not dry else []
+    arguments = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *shared, *some]
     done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     return {"status": done.returncode, "failed": [one for one in lines if one.startswith(("FAILED", "ERROR"))],
             "summary": lines[-1:]}  # fmt: skip
 
 
+def rates(name: str, kind: str, folder: Path, *, dry: bool) -> dict[str, Any]:  # noqa: ARG001
+    """Fit the rates of the cost model, the kernels that are tried included."""
+    import fit_rates
+
+    words = ["--batches", "1", "--seconds", "1"] if dry else ["--batches", "1", "32", "128", "--seconds", "50"]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        fit_rates.main(["--rounds", "1", *words, *(["--net", "fast"] if dry else ["--device", "cuda", "--kernels"])])
+    return {"told": told.getvalue().splitlines()}
+
+
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "prepare": prepare, "tests": tests, "record": record, "speed": speed, "torch": torch, "stream": stream
+    "prepare": prepare, "tests": tests, "record": record, "speed": speed, "torch": torch, "stream": stream,
+    "rates": rates,
 }  # fmt: skip
 
 
@@ -219,11 +237,13 @@ def plan(*, dry: bool) -> Iterator[tuple[str, str, str]]:
     names = ["tiny"] if dry else ["fast", "accurate"]
     for part in ("prepare", "record", "speed"):
         yield from ((part, name, "default") for name in names)
-    yield "tests", "", ""
+    yield from (("speed", name, kind) for kind in FIRST for name in names)
+    yield from (("record", name, "kernels, short sums") for name in names)
     yield from (("torch", name, kind) for kind in TORCH for name in names)
     yield "stream", names[0], "default"
-    yield from (("speed", name, kind) for kind in VARIANTS if kind != "default" for name in names)
-    yield from (("record", name, "kernels, short sums") for name in names)
+    yield "tests", "", ""
+    yield "rates", "", ""
+    yield from (("speed", name, kind) for kind in VARIANTS if kind not in ("default", *FIRST) for name in names)
 
 
 def carry_out(part: tuple[str, str, str], folder: Path, limit: float, *, dry: bool) -> dict[str, Any]:
@@ -259,7 +279,8 @@ def tables(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     rows.sort(key=lambda row: (row[0] != "fast", row[0], row[1]))
     yield from markdown(["network", "work", "way", "ms", "ahead, ms", "over default", "difference", "holds"], rows)
     for title, found in results.items():
-        if not title.startswith(("speed", "torch")) or "error" in found:
+        yield from found.get("told", [])
+        if not title.startswith(("speed", "torch", "rates")) or "error" in found:
             yield f"{title}: {json.dumps({key: value for key, value in found.items() if key != 'layers'})}"
 
 

@@ -8,13 +8,16 @@ batches.  With m what a measurement took and e(r) its estimate, the fitted rates
 where s is how much faster this machine is on the whole than the shipped rates say.  Logarithms, because twice and half
 are equally wrong.  Rates about which the measurements say little thus stay near the shipped ones, as only the ratios
 between rates matter.  Rates that no estimate uses are left out.
+
+On a card several runs are queued before one is waited for, as in a pass.  Its shipped rates were never fitted, so more
+is measured there; `--kernels` adds the algorithms that have not run on a card yet, and `--seconds` bounds it all.
 """
 
 import argparse
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
@@ -24,6 +27,7 @@ from measure import markdown, warn_if_busy
 from subject import Convolved, convolutions
 
 from overfeat_tools.backend import Array, Backend, CpuBackend, open_backend
+from overfeat_tools.backend.cuda import Paths, open_cuda
 from overfeat_tools.convolution import RATES, Convolution, Rates
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.planner import estimate, list_algorithms
@@ -33,8 +37,10 @@ from overfeat_tools.networks.topology import ACCURATE, FAST
 BATCHES = (1, 2, 4, 8, 16, 32)
 NETWORKS = {topology.name: topology for topology in (FAST, ACCURATE)}
 
-# What is estimated to take so many times as long as the best is not measured.
-_HOPELESS = 3.0
+# What is estimated to take so many times as long as the best is not measured; where rates are guesses, more is.
+_HOPELESS, _HOPELESS_BY_GUESS = 3.0, 8.0
+# Runs of a card that are queued before one is waited for.
+_QUEUED = 8
 # A measurement is repeated for so long, and at least once.
 _TURN_SECONDS = 0.05
 
@@ -71,15 +77,16 @@ class Packing:
 class Subject:
     """A convolution of a network, with random weights, computed by one algorithm after another."""
 
-    def __init__(self, layer: str, one: Convolved, backend: Backend) -> None:
-        self._layer, self._one, self._backend = layer, one, backend
+    def __init__(self, layer: str, one: Convolved, backend: Backend, batches: Sequence[int]) -> None:
+        self._layer, self._one, self._backend, self._batches = layer, one, backend, batches
+        self._queued, self._hopeless = (_QUEUED, _HOPELESS_BY_GUESS) if backend.name == "cuda" else (1, _HOPELESS)
         geometry, generator = one.geometry, np.random.default_rng(0)
         shape = (geometry.kernels, geometry.channels, geometry.kernel_height, geometry.kernel_width)
         self._convolution = Convolution(
             generator.standard_normal(shape, np.float32), np.zeros(geometry.kernels, np.float32),
             backend=backend, stride=geometry.stride, padding=geometry.padding,
         )  # fmt: skip
-        maps = (BATCHES[-1], geometry.height, geometry.width, geometry.channels)
+        maps = (batches[-1], geometry.height, geometry.width, geometry.channels)
         with backend.computing():
             self._x = backend.to_device(generator.standard_normal(maps, np.float32))
 
@@ -87,10 +94,10 @@ class Subject:
         """Measure all algorithms in turn, so that a slow minute of the machine hits all alike."""
         samples: dict[str, list[Sample]] = {}
         algorithms = list_algorithms(self._one.geometry, self._backend)
-        for pictures in BATCHES:
+        for pictures in self._batches:
             found = estimate(algorithms, pictures, RATES[self._backend.name])
             for algorithm, seconds in found:
-                if seconds < _HOPELESS * found[0].seconds and algorithm.packed_bytes <= PACKED_LIMIT_BYTES:
+                if seconds < self._hopeless * found[0].seconds and algorithm.packed_bytes <= PACKED_LIMIT_BYTES:
                     samples.setdefault(str(algorithm), []).append(Sample(self._layer, algorithm, pictures))
         packings = {name: Packing(some[0].algorithm) for name, some in samples.items()}
         for _ in range(rounds):
@@ -105,24 +112,25 @@ class Subject:
     def _pack(self, algorithm: Algorithm) -> float:
         """Time a batch of one that packs the weights, less one that does not."""
         self._convolution.packed.clear()
-        packing = self._seconds(algorithm, self._x[:1])
+        packing = self._seconds(algorithm, self._x[:1], 1)
         return max(packing - self._run(algorithm, 1), packing / 10)
 
     def _run(self, algorithm: Algorithm, pictures: int) -> float:
         x = self._x[:pictures]
-        self._seconds(algorithm, x)  # workspace and plans are made once
+        self._seconds(algorithm, x, 1)  # workspace and plans are made once
         until, best = perf_counter() + _TURN_SECONDS, math.inf
         while best == math.inf or perf_counter() < until:
-            best = min(best, self._seconds(algorithm, x))
+            best = min(best, self._seconds(algorithm, x, self._queued))
         return best
 
-    def _seconds(self, algorithm: Algorithm, x: Array) -> float:
+    def _seconds(self, algorithm: Algorithm, x: Array, count: int) -> float:
         with self._backend.computing():
             start = perf_counter()
-            y = self._convolution.run(algorithm, x, 1e-6, self._one.pool_size)
+            for _ in range(count):
+                y = self._convolution.run(algorithm, x, 1e-6, self._one.pool_size)
             # A single number waits for all of a device's work, and takes no time to bring back.
             self._backend.download(y[:1, :1, :1, :1])()
-            return perf_counter() - start
+            return (perf_counter() - start) / count
 
 
 def fitted(shipped: Rates, misses: Callable[[Rates], list[float]]) -> Rates:
@@ -185,20 +193,25 @@ def describe_choices(title: str, samples: list[Sample], rates: Rates) -> Iterato
     yield from markdown(["convolution", "pictures", "chosen", "best", "best's ms", "ratio"], rows)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="device (cpu)")
     parser.add_argument("--threads", type=int, help="threads (all)")
     parser.add_argument("--portable", action="store_true", help="measure the processor without compiled kernels")
+    parser.add_argument("--kernels", action="store_true", help="with a card's kernels that are not default")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="pictures at a time (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="measure no layer after so long (no limit)")
     parser.add_argument("--check", action="store_true", help="do not fit: only tell how well the shipped rates choose")
     parser.add_argument("--net", choices=NETWORKS, help="measure the convolutions of this network only")
     parser.add_argument("--rounds", type=int, default=3, help="rounds whose best counts (3)")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _backend(arguments: argparse.Namespace) -> Backend:
     if arguments.portable:
         return CpuBackend(arguments.threads, compiling=False)
+    if arguments.kernels:
+        return open_cuda(paths=Paths(kernels=True))
     backend = open_backend(arguments.device, arguments.threads)
     if backend.compiler:
         if backend.compiler.usable():
@@ -208,21 +221,26 @@ def _backend(arguments: argparse.Namespace) -> Backend:
     return backend
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, fit and print."""
-    arguments = _arguments()
+    arguments = _arguments(words)
     warn_if_busy("fit_rates.py")
-    backend = _backend(arguments)
+    backend, end = _backend(arguments), perf_counter() + arguments.seconds
     samples: list[Sample] = []
     packings: list[Packing] = []
-    for topology in NETWORKS.values():
-        if arguments.net in (None, topology.name):
-            for number, one in convolutions(topology, topology.input_size, topology.input_size).items():
-                layer = f"{topology.name}, layer {number}"
-                print(layer, file=sys.stderr, flush=True)
-                measured = Subject(layer, one, backend).measure(arguments.rounds)
-                samples += measured[0]
-                packings += measured[1]
+    layers = [
+        (f"{topology.name}, layer {number}", one)
+        for topology in NETWORKS.values() if arguments.net in (None, topology.name)
+        for number, one in convolutions(topology, topology.input_size, topology.input_size).items()
+    ]  # fmt: skip
+    for layer, one in layers:
+        print(layer, file=sys.stderr, flush=True)
+        measured = Subject(layer, one, backend, arguments.batches).measure(arguments.rounds)
+        samples += measured[0]
+        packings += measured[1]
+        if perf_counter() > end:
+            print("the rest is left out", file=sys.stderr)
+            break
     shipped = RATES[backend.name]
     speed = math.exp(statistics.mean(_misses(samples, packings, shipped)))
     print(f"{backend}: {speed:.2f} times as fast as the shipped rates say\n")

@@ -1,9 +1,10 @@
 """What looking at pictures everywhere costs: multiply-adds a second beside those of bulk, and beside ONNX Runtime.
 
-    benchmarks/views.py [--net NET] [--pictures N] [--scales 1,2,4,6] [--rounds N] [--no-peer]
+    benchmarks/views.py [--net NET] [--views dense|ten] [--pictures N] [--scales 1,2,4,6] [--rounds N] [--no-peer]
 
-Pictures are of 375x500, looked at at each scale, as they are and mirrored.  Multiply-adds are those of direct
-convolution, on both sides, of what must be computed: the trunk once a scale, the classifier at each place.
+Pictures are of 375x500, looked at at each scale, as they are and mirrored; or ten crops of them.  Multiply-adds are
+those of direct convolution, on both sides, of what must be computed: the trunk once a scale, the classifier at each
+place.
 
 The second table has the rate of each convolution.  Where the map is larger than the kernel, tiles need a fraction of
 those multiply-adds; 1x1 kernels need all of them, and in bulk the whole classifier does, at one place a picture.  So
@@ -25,6 +26,7 @@ from overfeat_tools.networks.dense import Dense
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.steps import find_geometries, steps
 from overfeat_tools.networks.topology import TOPOLOGIES
+from overfeat_tools.networks.views import Ten
 
 _HEIGHT, _WIDTH, _BULK = 375, 500, 64
 
@@ -33,6 +35,7 @@ def main() -> None:
     """Print the rates."""
     parser = argparse.ArgumentParser(description="Measure class maps.")
     parser.add_argument("--net", choices=("fast", "accurate"), default="accurate")
+    parser.add_argument("--views", choices=("dense", "ten"), default="dense")
     parser.add_argument("--pictures", type=int, default=4, help="of a batch")
     parser.add_argument("--scales", default="1,2,4,6")
     parser.add_argument("--rounds", type=int, default=3)
@@ -43,41 +46,43 @@ def main() -> None:
     topology = TOPOLOGIES[args.net]
     weights = inputs.weights(topology, None)
     network = Network(topology, weights.parent, CpuBackend(args.threads))
-    dense = Dense(network, [int(scale) for scale in args.scales.split(",")])
-    prepared = [dense.prepare(picture) for picture in inputs.pictures(args.pictures, _HEIGHT, _WIDTH)]
-    dense_layers = multiply_adds(dense.network, *dense.sizes(_HEIGHT, _WIDTH) * 2)  # in the mirror, too
-    whole_layers = multiply_adds(network, (topology.input_size, topology.input_size))
-    dense_work, whole_work = sum(dense_layers.values()), sum(whole_layers.values())
-    print(f"multiply-adds of a picture: {dense_work / 1e9:.1f}e9, {dense_work / whole_work:.1f} times the centre's")
+    scales, square = [int(scale) for scale in args.scales.split(",")], (topology.input_size, topology.input_size)
+    views: Dense | Ten = Ten(network) if args.views == "ten" else Dense(network, scales)
+    prepared = [views.prepare(picture) for picture in inputs.pictures(args.pictures, _HEIGHT, _WIDTH)]
+    # In the mirror, too.
+    view_sizes = views.sizes(_HEIGHT, _WIDTH) * 2 if isinstance(views, Dense) else [square] * 10
+    view_layers, whole_layers = multiply_adds(views.network, *view_sizes), multiply_adds(network, square)
+    view_work, whole_work = sum(view_layers.values()), sum(whole_layers.values())
+    print(f"multiply-adds of a picture: {view_work / 1e9:.1f}e9, {view_work / whole_work:.1f} times the centre's")
 
     bulk = Network(topology, weights.parent, CpuBackend(args.threads))
     squares = inputs.pictures(_BULK, topology.input_size, topology.input_size)
     sides: dict[str, Callable[[], object]] = {
-        "ours, dense": lambda: _wait_for(dense.begin(prepared)), "ours, bulk": lambda: bulk.run(squares)
+        "ours, views": lambda: _wait_for(views.begin(prepared)), "ours, bulk": lambda: bulk.run(squares)
     }  # fmt: skip
-    if not args.no_peer:
-        sides["ONNX Runtime, dense"] = peer_of(dense, weights, prepared[0], args.threads)
+    if isinstance(views, Dense) and not args.no_peer:
+        sides["ONNX Runtime, views"] = peer_of(views, weights, prepared[0], args.threads)
     for _ in range(4):  # until the choice of algorithms no longer changes
-        sides["ours, dense"]()
+        sides["ours, views"]()
         sides["ours, bulk"]()
-    work = {"ours, dense": args.pictures * dense_work, "ours, bulk": _BULK * whole_work}
+    work = {"ours, views": args.pictures * view_work, "ours, bulk": _BULK * whole_work}
     samples = interleave(sides, args.rounds)
     for name, seconds in samples.items():
-        rate = statistics.median(work.get(name, dense_work) / each for each in seconds)
+        rate = statistics.median(work.get(name, view_work) / each for each in seconds)
         print(f"{name:20} {rate / 1e9:6.0f}e9 multiply-adds a second")
     ratio = statistics.median(
-        a * work["ours, dense"] / (b * work["ours, bulk"])
-        for a, b in zip(samples["ours, bulk"], samples["ours, dense"], strict=True)
+        a * work["ours, views"] / (b * work["ours, bulk"])
+        for a, b in zip(samples["ours, bulk"], samples["ours, views"], strict=True)
     )
-    print(f"dense over bulk: {ratio:.2f}; most memory: {memory()['VmHWM'] / 1e9:.2f} GB\n")
+    print(f"views over bulk: {ratio:.2f}; most memory: {memory()['VmHWM'] / 1e9:.2f} GB\n")
     print_layers(
         {number: args.pictures * count / seconds for (number, count), seconds in zip(
-            dense_layers.items(), layer_seconds(network, sides["ours, dense"], args.rounds), strict=True
+            view_layers.items(), layer_seconds(views.network, sides["ours, views"], args.rounds), strict=True
         )},
         {number: _BULK * count / seconds for (number, count), seconds in zip(
             whole_layers.items(), layer_seconds(bulk, sides["ours, bulk"], args.rounds), strict=True
         )},
-        dense_layers,
+        view_layers,
     )  # fmt: skip
 
 
@@ -88,7 +93,7 @@ def print_layers(dense: dict[int, float], bulk: dict[int, float], work: dict[int
         [str(number), f"{100 * count / whole:.1f} %", f"{dense[number] / 1e9:.0f}e9", f"{bulk[number] / 1e9:.0f}e9"]
         for number, count in work.items()
     ]
-    print(*markdown(["layer", "of the multiply-adds", "dense, a second", "bulk, a second"], rows), sep="\n")
+    print(*markdown(["layer", "of the multiply-adds", "views, a second", "bulk, a second"], rows), sep="\n")
     rate = whole / sum(count / bulk[number] for number, count in work.items())
     print(f"each at its rate in bulk: {rate / 1e9:.0f}e9 multiply-adds a second")
 
@@ -100,7 +105,7 @@ def layer_seconds(network: Network, call: Callable[[], object], rounds: int) -> 
         call()
     return [
         (network.seconds[step[-1]] - before[step[-1]]) / rounds
-        for step in steps(network.topology, network.topology.last_layer - 1)
+        for step in steps(network.topology, network.topology.last_layer)
         if any(number in network.convolutions for number in step)
     ]
 

@@ -4,6 +4,7 @@ A program spends some time on imports.  Ctrl-C in the meantime should end it as 
 work, without a traceback: so nothing else is imported before that is arranged.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ def run(command: str) -> None:
     """Run the program of a command."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What is made while a program starts is no garbage, and what is left at its end goes with the process: to search it
+    # took a tenth of the time of one picture.
+    gc.disable()
     # Ours are the threads.  OpenBLAS starts its own when it is loaded, and ends the process where it can't.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import_module(f"overfeat_tools.commands.{command}").main()

@@ -29,8 +29,8 @@ _NETWORKS_KEPT = 2  # each may take 2 GB
 
 
 @lru_cache(_NETWORKS_KEPT)
-def _opened(name: str, weights: str | None, device: str, threads: int | None) -> Network:
-    return Network(name, weights=weights, device=device, threads=threads)
+def _opened(name: str, weights: str | None, device: str, threads: int | None, precision: str) -> Network:
+    return Network(name, weights=weights, device=device, threads=threads, precision=precision)
 
 
 class _OfPictures:
@@ -42,6 +42,7 @@ class _OfPictures:
     weights: str | os.PathLike[str] | None
     device: str
     threads: int | None
+    precision: str
 
     def fit(self, X: object, y: object = None) -> Self:  # noqa: ARG002, N803 -- scikit-learn's names
         """Check the parameters; there is nothing to learn.
@@ -62,7 +63,7 @@ class _OfPictures:
         if isinstance(self.net, Network):
             return self.net
         folder = None if self.weights is None else os.fspath(self.weights)
-        return _opened(self.net, folder, self.device, self.threads)
+        return _opened(self.net, folder, self.device, self.threads, self.precision)
 
     def _side(self) -> int:
         side = side_of(self._network().engine.topology, self.size)
@@ -107,8 +108,8 @@ class OverfeatTransformer(_OfPictures, ClassNamePrefixFeaturesOutMixin, Transfor
         a row has the values of a map, channel after channel.
     scale : {1, 255}, optional
         What white is in floating-point pictures.
-    weights, device, threads
-        Where the network's weights are, and where to compute; see `Network`.
+    weights, device, threads, precision
+        Where the network's weights are, and where and how to compute; see `Network`.
 
     Examples
     --------
@@ -128,6 +129,7 @@ class OverfeatTransformer(_OfPictures, ClassNamePrefixFeaturesOutMixin, Transfor
         weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
         threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         self.net = net
         self.layer = layer
@@ -136,6 +138,7 @@ class OverfeatTransformer(_OfPictures, ClassNamePrefixFeaturesOutMixin, Transfor
         self.weights = weights
         self.device = device
         self.threads = threads
+        self.precision = precision
 
     def _check(self) -> None:
         net = self._network()
@@ -173,7 +176,7 @@ class OverfeatClassifier(_OfPictures, ClassifierMixin, BaseEstimator):
     labels : {"name", "wnid", "index"}
         What to call a class: its name, its WordNet id, or its place in the network's output.  Two classes have the
         name crane.
-    size, scale, weights, device, threads
+    size, scale, weights, device, threads, precision
         See `OverfeatTransformer`.  The size must give one answer.
 
     Attributes
@@ -193,6 +196,7 @@ class OverfeatClassifier(_OfPictures, ClassifierMixin, BaseEstimator):
         weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
         threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         self.net = net
         self.top_n = top_n
@@ -202,6 +206,7 @@ class OverfeatClassifier(_OfPictures, ClassifierMixin, BaseEstimator):
         self.weights = weights
         self.device = device
         self.threads = threads
+        self.precision = precision
 
     def _check(self) -> None:
         check_count("top_n", self.top_n)

@@ -32,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if os.environ.get("OVERFEAT_TEST_CARD") == "stand-in":
     sys.modules.update(cupy_stand_in.modules())
     cublas.load_library = cupy_stand_in.Cublas
-    card_kernels._THREADS_OF_FEW_ROWS = 8  # noqa: SLF001 -- each is a thread of the processor's
+    card_kernels._THREADS_OF_FEW_ROWS = card_kernels._THREADS_OF_FEW_CHANNELS = 8  # noqa: SLF001 -- the processor's
 
 REFERENCE_DATA = Path(__file__).parent / "reference_data"
 

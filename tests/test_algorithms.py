@@ -170,6 +170,11 @@ def test_unpacked_weights(kernel: int, channels: int, device: Backend) -> None:
             assert error < TOLERANCE, (side, pictures)
 
 
+def is_tried(algorithm: Algorithm) -> bool:
+    """Leave out most of the trimmed tiles, each of which has to be compiled."""
+    return not getattr(algorithm, "trimmed", False) or algorithm.size in {(5, 5), (6, 6), (7, 8), (9, 8)}  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(
     ("method", "kernel"), [*(("fft", k) for k in KERNELS if k > 1), *(("cook-toom", k) for k in (3, 5, 6))]
@@ -184,7 +189,7 @@ def test_every_tile_size(sizes: tuple[int, int], method: str, kernel: int, paddi
     tried = set()
     for height, width in map_sizes(kernel, padding):
         convolution = layer(device, (kernel, kernel), **options)  # type: ignore[arg-type]
-        algorithms = [one for one in offered(convolution, height, width) if one.method == method]
+        algorithms = [one for one in offered(convolution, height, width) if one.method == method and is_tried(one)]
         x, answer = problem(height, width, kernel, sizes, padding=padding)
         for algorithm in algorithms:
             for pictures in (1, 3) if sizes == VECTORS else BATCHES:
@@ -208,27 +213,28 @@ def test_every_compiled_rectangle(
 ) -> None:
     """In rounds that begin anywhere, with pools that fit both sides of a tile, one, or none.
 
-    None is large on both sides, however many channels there are.  Of many only the large ones are tried.
+    None is large on both sides, but that with complex points.  Of many channels only the large ones are tried.
     """
     if backend.compiler is None:
         pytest.skip("they are compiled")
     monkeypatch.setattr(compiled, "_THREAD_ROUND_BYTES", 0)
     monkeypatch.setattr(compiled, "_MOST_ROUND_BYTES", 5 * 4 * (channels + 64) * 48)
     sides = range(max(4, kernel + 1), 9)
-    sizes = {size for size in itertools.product(sides, sides) if min(size) < 8}
+    sizes = {size for size in itertools.product(sides, sides) if min(size) < 8} | ({(9, 8)} if kernel > 3 else set())
     for pictures, larger, padding in AWKWARD_MAPS:
         convolution = layer(backend, (kernel, kernel), channels=channels, kernels=48, padding=padding)
         x = random((pictures, *(kernel + more for more in larger), channels))
         answer = pooled(expected(convolution, x), pool_size)  # type: ignore[arg-type]
-        found = {
-            algorithm.size: algorithm
+        found = [
+            algorithm
             for algorithm in offered(convolution, x.shape[1], x.shape[2], pool_size)
             if isinstance(algorithm, CompiledTiles) and algorithm.method == "cook-toom"
-        }
-        assert set(found) == sizes
-        for size in sorted(size for size in sizes if channels == 16 or max(size) == 8):
-            error = reference.distance(run(convolution, found[size], x, pool_size), answer)
-            assert error < tolerance("cook-toom", max(size)), (size, x.shape, padding)
+        ]
+        assert {one.size for one in found if not one.trimmed} == sizes
+        for one in found:
+            if is_tried(one) and (channels == 16 or max(one.size) >= 8):
+                error = reference.distance(run(convolution, one, x, pool_size), answer)
+                assert error < tolerance("cook-toom", max(one.size)), (str(one), x.shape, padding)
 
 
 @pytest.mark.parametrize(("method", "kernel"), [("fft", 3), ("fft", 11), ("gemm", 5), ("cook-toom", 3)])
@@ -414,7 +420,7 @@ def test_estimated_bytes_are_the_real_ones(kernel: int, sizes: tuple[int, int], 
     """The limit on packed weights is only as good as the estimate that it is checked against."""
     channels, kernels = sizes
     first = layer(device, (kernel, kernel), channels=channels, kernels=kernels)
-    for name in {str(one) for one in offered(first, 24, 24)}:
+    for name in {str(one) for one in offered(first, 24, 24) if is_tried(one)}:
         convolution = layer(device, (kernel, kernel), channels=channels, kernels=kernels)
         (algorithm,) = [one for one in offered(convolution, 24, 24) if str(one) == name]
         run(convolution, algorithm, random((2, 24, 24, channels)))

@@ -67,11 +67,11 @@ def test_commands_start_lean(module: str) -> None:
 def test_commands_work_with_garbage_collected(module: str, work: str, arguments: list[str]) -> None:
     """It is not while they start; a long run would keep whatever failed on the way."""
     program = (
-        f"import gc, sys; from overfeat_tools.commands import run, {module} as c\n"
+        f"import gc, sys; from overfeat_tools import __main__; from overfeat_tools.commands import run, {module} as c\n"
         f"sys.argv[1:] = {arguments}\n"
         "def work(*_, **__): print(gc.isenabled()); return 0\n"
         f"{work} = work\n"
-        "c.main()"
+        f"__main__.run({module!r})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

@@ -5,6 +5,7 @@ Their source is the same; threads are a loop, or threads of the processor where 
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,22 @@ import pytest
 from overfeat_tools.backend import CpuBackend, cublas
 from overfeat_tools.backend.cuda import CudaBackend, Paths, open_cuda
 from overfeat_tools.convolution import card_kernels
-from overfeat_tools.convolution.card_kernels import FewRows, FusedTiles, row_code, tile_code
+from overfeat_tools.convolution.card_kernels import (
+    FewChannels,
+    FewRows,
+    FusedTiles,
+    _block,
+    channel_code,
+    row_code,
+    tile_code,
+)
+from overfeat_tools.convolution.geometry import Geometry
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.topology import TINY
+from overfeat_tools.networks.topology import TINY, Topology
 from tests import cupy_stand_in, reference
 from tests.conftest import CARDS
 from tests.test_algorithms import TOLERANCE, expected, layer, offered, on_device, pooled, random, run, tolerance
-from tests.test_cuda import card, pictures  # noqa: F401 -- a fixture
+from tests.test_cuda import PER_CHANNEL, card, pictures  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ compiles the kernels")
 
@@ -29,7 +39,8 @@ def on_a_card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     request.getfixturevalue(request.param)
     if request.param == "card":
         # Few threads, as each of them is one of the processor's.
-        monkeypatch.setattr(card_kernels, "_THREADS_OF_FEW_ROWS", 8)
+        for name in ("_THREADS_OF_FEW_ROWS", "_THREADS_OF_FEW_CHANNELS"):
+            monkeypatch.setattr(card_kernels, name, 8)
         monkeypatch.setattr(cublas, "load_library", cupy_stand_in.Cublas)
     return lambda **paths: open_cuda(paths=Paths(**paths))
 
@@ -93,8 +104,26 @@ def test_few_rows(kernel: int, channels: int, card_with_kernels: CudaBackend) ->
     assert "few rows" not in str(convolution.choose(9, geometry))
 
 
+@pytest.mark.parametrize(("kernel", "stride", "padding", "pool_size"), [
+    (3, 1, 1, 2), *(pytest.param(*one, marks=LONG) for one in ((11, 4, 0, 2), (7, 2, 0, 3), (3, 1, 1, 1), (5, 2, 1, 4)))
+])  # fmt: skip
+def test_few_channels(kernel: int, stride: int, padding: int, pool_size: int, card_with_kernels: CudaBackend) -> None:
+    """Maps of every rest that windows and blocks leave; kernels of one block and of two; a pool that is not held."""
+    for kernels in (8, 144):
+        convolution = layer(card_with_kernels, (kernel, kernel), stride=stride, kernels=kernels, padding=padding)
+        for count, height, width in ((1, kernel, kernel + 1), (3, kernel + 9 * stride, kernel + 6 * stride + 1)):
+            x = random((count, height, width, 3))
+            answer = pooled(expected(convolution, x), pool_size)  # type: ignore[arg-type]
+            found = offered(convolution, height, width, pool_size)
+            (algorithm,) = [one for one in found if isinstance(one, FewChannels)]
+            if answer.size:
+                assert reference.distance(run(convolution, algorithm, x, pool_size), answer) < TOLERANCE
+
+
 @LONG
-@pytest.mark.parametrize(("method", "count", "word"), [("auto", 1, "few rows"), ("cook-toom", 2, "fused")])
+@pytest.mark.parametrize(("method", "count", "word"), [
+    ("auto", 1, "few rows"), ("auto", 2, "few channels"), ("cook-toom", 2, "fused")
+])  # fmt: skip
 def test_network(method: str, count: int, word: str, card_with_kernels: CudaBackend) -> None:
     """A whole network takes them."""
     there, here = Network(TINY, None, card_with_kernels, method), Network(TINY, None, CpuBackend(2))
@@ -103,15 +132,21 @@ def test_network(method: str, count: int, word: str, card_with_kernels: CudaBack
     assert any(word in name for convolution in there.convolutions.values() for name in convolution.used)
 
 
-@pytest.mark.parametrize(("method", "kernels"), [
-    ("gemm", False), *(pytest.param(*one, marks=LONG) for one in (("auto", True), ("auto", False), ("fft", False)))
+# Its normalisation is that of the networks VGG: numbers for each channel.
+BY_CHANNEL = replace(TINY, layers=(PER_CHANNEL, *TINY.layers[1:]))
+
+
+@pytest.mark.parametrize(("method", "kernels", "topology"), [
+    ("gemm", False, BY_CHANNEL),
+    *(pytest.param(*one, TINY, marks=LONG) for one in (("auto", True), ("auto", False), ("fft", False))),
 ])  # fmt: skip
 def test_graph(
-    method: str, *, kernels: bool, on_a_card: Callable[..., CudaBackend], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    method: str, *, kernels: bool, topology: Topology, on_a_card: Callable[..., CudaBackend],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """A pass captured once is right for other pictures, layers and sizes, whatever comes between."""
     backend = on_a_card(kernels=kernels, graphs=True)
-    there, here = Network(TINY, None, backend, method), Network(TINY, None, CpuBackend(2))
+    there, here = Network(topology, None, backend, method), Network(topology, None, CpuBackend(2))
     captured = []
     monkeypatch.setattr(backend, "record", lambda *given: captured.append(given) or CudaBackend.record(backend, *given))
     kinds = [(1, 231, 19), (1, 231, TINY.last_layer), (2, 245, 9)]
@@ -125,12 +160,20 @@ def test_graph(
         assert reference.distance(wait(), here.run(pictures(1, 231, 231, seed), 19)) < 1e-5
 
 
+FIRST = ((Geometry(3, 231, 231, 96, 11, 11, 4), 2), (Geometry(3, 221, 221, 96, 7, 7, 2), 3),
+         (Geometry(3, 224, 224, 64, 3, 3, 1, 1), 1), (Geometry(3, 231, 231, 32, 11, 11, 4), 3),
+         (Geometry(4, 99, 99, 8, 16, 16), 3))  # fmt: skip
+"""The first convolutions of the networks, and their pools."""
+
+
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvrtc_compiles_them(architecture: str) -> None:
     """Where NVIDIA's compiler is installed; it needs no card."""
+    assert all(_block(geometry)[1] > 0 for geometry, _ in FIRST)
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc")
     tiles = (tile_code(*sizes) for sizes in ((6, 3, 2), (8, 3, 1), (7, 5, 3), (6, 5, 1)))
-    for code in (*tiles, *map(row_code, (1, 8))):
+    first = (channel_code(geometry, pool_size, *_block(geometry)) for geometry, pool_size in FIRST)
+    for code in (*tiles, *first, *map(row_code, (1, 8))):
         program = nvrtc.createProgram(code, "kernels.cu", [], [])
         nvrtc.compileProgram(program, [f"-arch={architecture}", "--std=c++17"])
         assert nvrtc.getCUBIN(program)

@@ -96,6 +96,15 @@ def test_auto_takes_a_card_that_works(card: CudaBackend, monkeypatch: pytest.Mon
     assert isinstance(open_backend("auto"), CpuBackend), "it computes wrongly"
 
 
+@pytest.mark.usefixtures("card")
+def test_kernels_that_are_not_compiled_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to wait for them will be told."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    assert open_cuda().is_cold
+    (tmp_path / "kernels" / "one").mkdir(parents=True)
+    assert not open_cuda().is_cold
+
+
 def test_tf32_is_off(card: CudaBackend) -> None:
     import os
 

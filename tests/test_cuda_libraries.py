@@ -128,10 +128,10 @@ def test_precision(precision: str, error: float, method: str) -> None:
 
 def test_precision_of_a_processor_and_of_old_cards(card: CudaBackend) -> None:  # noqa: F811
     card.xp.cuda.Device().compute_capability = "75"
-    with pytest.raises(BackendError, match="--precision tf32 needs compute capability"):
+    with pytest.raises(BackendError, match="the precision tf32 needs compute capability"):
         open_backend("cuda", precision="tf32")
     for device in ("auto", "cpu"):
-        with pytest.raises(BackendError, match="--precision tf32 needs a graphics card that works; a processor"):
+        with pytest.raises(BackendError, match="the precision tf32 needs a graphics card that works; a processor"):
             open_backend(device, precision="tf32")
 
 

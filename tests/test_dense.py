@@ -10,6 +10,7 @@ from overfeat_tools.backend import CpuBackend
 from overfeat_tools.errors import MemoryShortageError
 from overfeat_tools.networks.dense import SIZES, ClassMap, Dense, size_of_scale
 from overfeat_tools.networks.layers import Convolve, FragmentPool, MaxPool, Normalise, Rectify, Softmax
+from overfeat_tools.networks.localize import MARGIN, Localizer
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.topology import ACCURATE, FAST, TINY, TOPOLOGIES, Topology
 from tests import reference
@@ -113,6 +114,25 @@ def test_each_place_is_what_its_window_gives(unpadded: Network, monkeypatch: pyt
                 assert reference.distance(ours, theirs) <= 1e-5
 
 
+def test_windows_on_the_diagonal(unpadded: Network) -> None:
+    """What of-locate sees: each window, at the place it is said to have, is what the network gives for it alone."""
+    localizer = Localizer(unpadded)
+    prepared = localizer.prepare(picture(60, 90))
+    pixels, *scaled = prepared
+    (seen,) = localizer.begin([prepared])()
+    parts = (seen.edges / ([pixels.shape[1], pixels.shape[0]] * 2) + MARGIN) / (1 + 2 * MARGIN)
+    for scale, shown in enumerate(scaled):
+        here = seen.scales == scale
+        left, top, right, bottom = np.rint(parts[here] * (shown.shape[1::-1] * 2)).astype(int).T
+        assert {*(right - left), *(bottom - top)} == {33}
+        # Of nine offsets the three on the diagonal.
+        rows, columns = (shown.shape[0] - 33) // 4 + 1, (shown.shape[1] - 33) // 4 + 1
+        expected = {(i, j) for i in range(rows) for j in range(columns) if i % 3 == j % 3}
+        assert sorted(zip(top // 4, left // 4, strict=True)) == sorted(expected)
+        alone = unpadded.run(np.stack([shown[i : i + 33, j : j + 33] for i, j in zip(top, left, strict=True)]))
+        np.testing.assert_allclose(seen.probabilities[here], alone[:, 0, 0], atol=1e-5)
+
+
 def slowly(network: Network, shown: Picture, places: list[tuple[int, int]]) -> np.ndarray:  # type: ignore[type-arg]
     """Compute some places by the definition: the trunk, a pool at an offset, the classifier as products."""
     topology = network.topology
@@ -137,7 +157,7 @@ def test_tiny_equals_the_definition(device: CpuBackend, scale: int) -> None:
 
 
 @pytest.mark.full_size
-@pytest.mark.parametrize("name", ["fast", "accurate"])
+@pytest.mark.parametrize("name", [pytest.param("fast", marks=pytest.mark.long), "accurate"])
 def test_large_networks_equal_the_definition(name: str, open_network: Callable[..., Network]) -> None:
     """At some places, of all offsets, not mirrored: the rest are computed alike."""
     check_definition(open_network(name), 2, rounds=1, places=9)

@@ -112,6 +112,10 @@ BAD: dict[str, tuple[type[errors.OverfeatError], str, Callable[[Network], object
     "a network": (errors.UsageError, "tiny, fast", lambda _: Network("overfeat")),
     "a device": (errors.UsageError, "auto, cpu or cuda", lambda _: Network("tiny", device="tpu")),
     "a method": (errors.UsageError, "gemm", lambda _: Network("tiny", method="direct")),
+    "a precision": (errors.UsageError, "tf32 or half", lambda _: Network("tiny", precision="double")),
+    "a card's precision": (
+        errors.BackendError, "a processor has", lambda _: Network("tiny", device="cpu", precision="half")
+    ),
     "threads": (errors.UsageError, "at least 1", lambda _: Network("tiny", threads=0)),
     "half a thread": (errors.UsageError, "whole number", lambda _: Network("tiny", threads=0.5)),  # type: ignore[arg-type]
     "no folder": (errors.UsageError, "name of a folder", lambda _: Network("fast", weights="")),

@@ -153,8 +153,8 @@ def test_a_batch_too_large_for_memory_is_run_in_parts(how: str, monkeypatch: pyt
     else:
         begin = Engine.begin_layers
 
-        def fail(engine: Engine, x: Pixels, layers: tuple[int, ...]) -> object:
-            if len(x) > 2 or x.shape[1] > SIDE:
+        def fail(engine: Engine, x: Sequence[Pixels], layers: tuple[int, ...]) -> object:
+            if len(x) > 2 or len(x[0]) > SIDE:
                 raise MemoryError
             return begin(engine, x, layers)
 

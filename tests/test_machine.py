@@ -1,10 +1,6 @@
 """What a process may use: its control groups' limits, of both versions, from trees made here."""
 
-import mmap
 import os
-import platform
-import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -132,22 +128,3 @@ def test_loader_is_asked_for_libraries_before_there_are_other_threads(monkeypatc
     monkeypatch.setattr("overfeat_tools.backend.cpu.ThreadpoolController", None)
     with backend.computing():
         pass
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or tuple(map(int, re.findall(r"\d+", platform.release())[:2])) < (5, 14),
-    reason="this system can't be asked to",
-)
-def test_mapped_pages_are_read_without_faults(tmp_path: Path) -> None:
-    path = tmp_path / "weights"
-    path.write_bytes(bytes(16 << 20))
-    numbers = np.memmap(path, np.uint8, "r")
-    first, length = numbers.ctypes.data + 100, numbers.nbytes - 100
-    machine.map_pages(first, length)
-    mapped = _faults()
-    int(numbers[100 :: mmap.PAGESIZE].sum())
-    assert _faults() - mapped < 32  # 256 of 64 KiB without it
-
-
-def _faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -109,7 +109,7 @@ def test_compiled_algorithms(kernel: int, size: tuple[int, int], cpu: CpuBackend
     for pool_size in (1, 2):
         answer = reference.pool(expected(convolution, x).transpose(0, 3, 1, 2), pool_size).transpose(0, 2, 3, 1)
         for algorithm in offered(convolution, *size, pool_size):
-            if str(algorithm) in {"indirect", "cook-toom 6x6", "cook-toom 7x8", "fft 16x16"}:
+            if str(algorithm) in {"indirect", "cook-toom 6x6", "cook-toom 7x8", "cook-toom 9x8 trimmed", "fft 16x16"}:
                 error = reference.distance(run(convolution, algorithm, x, pool_size), answer)
                 assert error < tolerance(algorithm.method), str(algorithm)
                 tried.add(str(algorithm))

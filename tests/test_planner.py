@@ -70,10 +70,10 @@ class Planner:
         """Plan a batch; give the algorithm and what it costs, packing included."""
         algorithm = self.convolution.choose(pictures, self.geometry)
         seconds = algorithm.seconds(pictures, RATE)
-        if algorithm.packed_bytes and str(algorithm) not in self.packed:
+        if algorithm.packed_bytes and algorithm.packing not in self.packed:
             seconds += algorithm.packing_seconds(RATE)
             self.packed.clear()
-            self.packed[str(algorithm)] = []
+            self.packed[algorithm.packing] = []
             self.convolution._account.replace(algorithm.packed_bytes)  # noqa: SLF001 -- as packing would
         return algorithm, seconds
 
@@ -192,9 +192,9 @@ def test_choice_depends_on_its_arguments_alone(geometry: Geometry, pictures: int
     assert names.count("gemm") == 1
     assert all((one.algorithm.packed_bytes > 0) == (str(one.algorithm) not in {"gemm", "unpacked"}) for one in found)
     assert all(one.seconds > 0 and one.algorithm.packing_seconds(RATE) >= 0 for one in found)
-    for packed in (set(), {names[0]}, set(names)):
+    for packed in (set(), {found[0].algorithm.packing}, set(names)):
         assert choose(found, packed, kernels_loaded=True) == next(
-            one for one in found if not one.algorithm.packed_bytes or str(one.algorithm) in packed
+            one for one in found if not one.algorithm.packed_bytes or one.algorithm.packing in packed
         )
 
 

@@ -1,7 +1,9 @@
 """Pictures that several threads decode: in order, none held back, within bounds, and the same as by one."""
 
 import gc
+import itertools
 import random
+import sys
 import tarfile
 import threading
 import time
@@ -50,6 +52,51 @@ def test_order(kinds: list[tuple[bool, int]], threads: int, most: int) -> None:
             yield Task(lambda n=number, s=side: work(n, s), 1 << 20) if is_task else item(number, side)  # type: ignore[misc]
 
     assert numbers(Batches(items(), most, 10**6, threads)) == list(range(len(kinds)))
+
+
+def test_an_interrupt_anywhere_leaves_nobody_waiting() -> None:
+    """Raised wherever a function of Python's begins or returns in the main thread, as Ctrl-C may be."""
+    for moment in itertools.count():
+
+        def items() -> Iterator[Item | Task]:
+            for number in range(100):
+                yield Task(lambda n=number: item(n, 1)) if number % 2 else item(number, 1)  # type: ignore[misc]
+                time.sleep(0.001)
+
+        before = set(threading.enumerate())
+        batches = Batches(items(), 3, 10**6, 2)
+        taking = iter(batches)
+        if not interrupted_at(moment, taking.__next__):
+            break
+        stopping = threading.Thread(target=batches.stop, daemon=True)
+        stopping.start()
+        for thread in {*threading.enumerate()} - before:
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive(), (moment, thread)
+    assert moment > 10
+    batches.stop()
+
+
+def interrupted_at(moment: int, call: Callable[[], object]) -> bool:
+    """Call a function, with KeyboardInterrupt at the call or return of this number; tell whether there was one."""
+    left = moment
+
+    def trace(_frame: object, event: str, _argument: object) -> Callable[..., object]:
+        nonlocal left
+        left -= event in ("call", "return")
+        if left < 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
 
 
 def test_the_same_as_one_after_the_other(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ class Loop:
         self.answers: list[tuple[int, float]] = []
         self.errors: list[tuple[int, str]] = []
 
-        def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+        def begin(pictures: list[np.ndarray], _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
             fail(pictures)
-            result = pictures.astype(np.float32)
+            result = np.stack(pictures).astype(np.float32)
             return lambda: result
 
         network = StandIn(
@@ -107,7 +107,7 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
     loop = Loop(batch=3)
     under_way, most = 0, 0
 
-    def begin(pictures: np.ndarray, _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
+    def begin(pictures: list[np.ndarray], _: int) -> Callable[[], np.ndarray]:  # type: ignore[type-arg]
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -116,7 +116,7 @@ def test_a_batch_computes_while_the_next_is_brought(many: list[str]) -> None:
         def wait() -> np.ndarray:  # type: ignore[type-arg]
             nonlocal under_way
             under_way -= 1
-            return pictures.astype(np.float32)
+            return np.stack(pictures).astype(np.float32)
 
         return wait
 

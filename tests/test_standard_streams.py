@@ -265,3 +265,23 @@ def test_records_of_several_processes_stay_whole(
         out = (tmp_path / "out").read_bytes()
     expected = run(*command).out.splitlines()
     assert sorted(out.splitlines()) == sorted(expected * len(processes))
+
+
+GATHERED = """
+from overfeat_tools import cli
+with cli.gathered() as flush:
+    cli.write(b"one\\n")
+    cli.say("test", "after one")
+    cli.write(b"two\\n")
+    cli.write_pieces([b"three\\n"])
+    cli.write(b"four\\n")
+    raise SystemExit(3)
+"""
+
+
+def test_what_is_gathered_keeps_its_order() -> None:
+    """Among messages and larger records, too; and whatever ends a run, what was answered is written."""
+    done = subprocess.run(
+        [sys.executable, "-c", GATHERED], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "one\ntest: after one\ntwo\nthree\nfour\n")

@@ -73,7 +73,7 @@ class Fourier:
 Basis = CookToom | Fourier
 BASES: list[Basis] = [
     *[CookToom((side, side), window) for side, window in ((6, 3), (7, 6), (8, 3))],
-    *[CookToom(size, window) for size, window in (((4, 6), 3), ((8, 7), 3), ((5, 8), 3), ((6, 8), 5))],
+    *[CookToom(size, window) for size, window in (((4, 6), 3), ((8, 7), 3), ((5, 8), 3), ((6, 8), 5), ((9, 8), 5))],
     *[Fourier(side, window) for side, window in ((8, 3), (16, 11), (24, 7))],
 ]
 
@@ -189,8 +189,8 @@ def check_forward(
     call(
         basis.forward(compiler), FORWARD, spectra=spectra, x=source, zeros=zeros, element_stride=spectra.shape[1],
         tile_stride=tile_floats, height=cut.height, width=cut.width, channels=channels, row_step=basis.outputs[0],
-        column_step=basis.outputs[1], padding=padding, tile_columns=cut.columns, tile_rows=cut.rows, origin=origin,
-        tile_start=numbers.start, tile_stop=numbers.stop, channel_start=first, channel_stop=last,
+        column_step=basis.outputs[1], top=padding, left=padding, tile_columns=cut.columns, tile_rows=cut.rows,
+        origin=origin, tile_start=numbers.start, tile_stop=numbers.stop, channel_start=first, channel_stop=last,
     )  # fmt: skip
     for number in numbers:
         picture, row, column = cut.place(number)
@@ -265,8 +265,8 @@ def check_inverse(
         call(
             basis.inverse(compiler, pool_size), INVERSE, y=y, spectra=source, bias=bias_given, discard=discard,
             element_stride=source.shape[1], tile_stride=tile_floats, height=cut.height, width=cut.width,
-            channels=channels, imaginary=padded, tile_columns=cut.columns, tile_rows=cut.rows, origin=origin,
-            tile_start=numbers.start, tile_stop=numbers.stop, channel_start=first, channel_stop=last,
+            channels=channels, imaginary=padded, top=0, left=0, tile_columns=cut.columns, tile_rows=cut.rows,
+            origin=origin, tile_start=numbers.start, tile_stop=numbers.stop, channel_start=first, channel_stop=last,
             threshold=threshold, keep_mask=keep_mask,
         )  # fmt: skip
         return y

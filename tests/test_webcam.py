@@ -88,6 +88,27 @@ def test_a_fault_of_the_reader_is_raised_where_frames_are_taken() -> None:
         newest.take(PATIENCE_SECONDS)
 
 
+@pytest.mark.parametrize("frames", [0, 1])
+def test_who_waits_is_woken(frames: int) -> None:
+    """By a frame, and by the end, long before the time is over that it would wait at most."""
+    go, done = threading.Event(), threading.Event()
+
+    def items() -> Iterator[Item]:
+        go.wait(PATIENCE_SECONDS)
+        for number in range(frames):
+            yield item(number + 1)
+            done.wait(PATIENCE_SECONDS)
+
+    newest = NewestFrame(items())
+    waiting = threading.Thread(target=newest.take, args=(10 * PATIENCE_SECONDS,), daemon=True)
+    waiting.start()
+    waiting.join(0.05)
+    go.set()
+    waiting.join(PATIENCE_SECONDS)
+    done.set()
+    assert not waiting.is_alive()
+
+
 # Records.
 
 

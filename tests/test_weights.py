@@ -1,13 +1,16 @@
 """A weight file is found where it should be, checked before use, and mapped in the file's order."""
 
 import pwd
+import resource
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from overfeat_tools.errors import WeightsError
-from overfeat_tools.networks.weights import file_bytes, map_weights, weights_folder
+from overfeat_tools.networks.weights import file_bytes, file_name, map_ahead, map_weights, weights_folder
 
 SHAPES = [(2, 3, 4, 5), (3, 2, 1, 1)]
 
@@ -36,6 +39,34 @@ def test_mapped_not_copied(file: Path) -> None:
         assert not weight.flags.writeable
         assert not bias.flags.writeable
         assert not weight.flags.owndata
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="faults are counted otherwise")
+def test_mapped_ahead_are_read_without_faults(tmp_path: Path) -> None:
+    shape = (1024, 1024, 2, 2)
+    (tmp_path / file_name("fast")).write_bytes(bytes(file_bytes([shape])))
+    reads = 256  # of 64 KiB
+    for seconds in (0.01, 0.1, 1, 5):
+        map_ahead("fast", tmp_path)
+        time.sleep(seconds)
+        ((weight, _bias),) = map_weights(tmp_path / file_name("fast"), [shape], "fast")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert not weight[:, ::16].any()
+        reads = min(reads, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        if reads < 64:
+            break
+    assert reads < 64
+
+
+def test_what_is_mapped_ahead_is_the_file_that_is_opened(file: Path, tmp_path: Path) -> None:
+    """A file that was replaced meanwhile is mapped anew; one that is missing is told of when it is opened."""
+    map_ahead("fast", tmp_path)
+    file.rename(tmp_path / file_name("fast"))
+    map_ahead("fast", tmp_path)
+    (tmp_path / "other").write_bytes(bytes(524))
+    (tmp_path / "other").rename(tmp_path / file_name("fast"))
+    for weight, _bias in map_weights(tmp_path / file_name("fast"), SHAPES, "small"):
+        assert not weight.any()
 
 
 @pytest.mark.parametrize("change", [-524, -1, 1, 4, 524])

@@ -50,5 +50,5 @@ def open_backend(device: str = "auto", threads: int | None = None, precision: st
             if device == "cuda":
                 raise
     if precision != "float32":
-        raise BackendError(f"--precision {precision} needs a graphics card that works; a processor computes in float32")
+        raise BackendError(f"the precision {precision} needs a graphics card that works; a processor has float32 only")
     return CpuBackend(threads)

@@ -67,17 +67,19 @@ class Recorded(Protocol):
 class Backend(Protocol):
     """A device.
 
-    `compiler` is what makes machine code for the device;
-    it is None where there is no such thing, or where it has turned out not to work.  `cache_bytes` is how much a
-    chunk of work should touch at a time where its data is used again.  `ahead` is how many batches it may be
-    computing while the next is brought.  `precision` is what `xp.matmul` rounds its factors to: "float32", or on a card
-    "tf32" or "half"; `xp.dot` doesn't round.
+    `compiler` is what makes machine code for the device; it is None where there is no such thing, or where it has
+    turned out not to work.  `cache_bytes` is how much a chunk of work should touch at a time where its data is used
+    again.  `ahead` is how many batches it may be computing while the next is brought, and `usual_batch` how many
+    pictures keep it busy.  `is_cold` tells that a first batch has to wait for kernels to be compiled.  `precision` is
+    what `xp.matmul` rounds its factors to: "float32", or on a card "tf32" or "half"; `xp.dot` doesn't round.
     """
 
     name: str
     compiler: "Compiler | None"
     cache_bytes: int
     ahead: int
+    usual_batch: int
+    is_cold: bool
     precision: str
 
     @property
@@ -133,8 +135,11 @@ class Backend(Protocol):
     def to_device(self, host: Array) -> Array:
         """Bring what stays, weights and tables, to the device."""
 
-    def upload(self, pictures: Array) -> Array:
-        """Bring a batch (N, H, W, C) to the device; inside `computing`."""
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
+        """Bring a batch (N, H, W, C), or pictures of one shape as a batch, to the device; inside `computing`.
+
+        On a processor it is valid until the next call in this thread.
+        """
 
     def download(self, x: FloatArray) -> Callable[[], FloatArray]:
         """Begin to bring a result back; what is returned waits for it.  Inside `computing`."""

@@ -37,10 +37,11 @@ class CardGraph:
 
     def __init__(self, compute: Callable[[Recording, Array], list[FloatArray]], x: Any, cuda: Any, stream: Any) -> None:  # noqa: ANN401 -- cupy's are untyped
         self._x, self._stream, self._pool = x.copy(), stream, cuda.MemoryPool()
-        # Once for real: what compiles kernels or brings tables to the card can't be captured.
-        compute(Recording(), self._x)
         recording = Recording()
         with cuda.using_allocator(self._pool.malloc):
+            # Once for real: what compiles kernels or brings tables to the card can't be captured.  The memory that it
+            # leaves in the pool is then used again, so that none need be asked for meanwhile.
+            compute(Recording(), self._x)
             stream.begin_capture()
             try:
                 self._results = compute(recording, self._x)

@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from overfeat_tools.backend import machine
 from overfeat_tools.backend.arrays import Array, FloatArray, Item, aligned_empty
-from overfeat_tools.backend.calls import Piece, address
+from overfeat_tools.backend.calls import Piece
 from overfeat_tools.backend.compiler import Compiler, missing, open_compiler
 from overfeat_tools.backend.executor import Executor
 from overfeat_tools.backend.fftw import FftwPlan
@@ -31,9 +31,6 @@ _PLANS_KEPT = 64
 
 # Chunks of work for each thread: enough that none waits long for the last one.
 _CHUNKS = 4
-
-# From here on what lies in a file is mapped before it is read.
-_MAPPED_BYTES = 1 << 20
 
 
 class CpuBackend:
@@ -48,7 +45,7 @@ class CpuBackend:
     """
 
     name = "cpu"
-    ahead = 0
+    ahead, usual_batch, is_cold = 0, 64, False
     precision = "float32"
 
     def __init__(self, threads: int | None = None, *, compiling: bool = True) -> None:
@@ -212,18 +209,17 @@ class CpuBackend:
         self._turn.release()
 
     def to_device(self, host: Array) -> Array:
-        """Give the array itself; what lies in a file is mapped by all threads, in half the time that faults take."""
-        if host.nbytes > _MAPPED_BYTES:
-            flat = host.reshape(-1).view(np.uint8)
-            self.parallel_for(
-                lambda some: machine.map_pages(address(flat[some]), some.stop - some.start),
-                self.chunks(flat.nbytes, _MAPPED_BYTES),
-            )
+        """Give the array itself."""
         return host
 
-    def upload(self, pictures: Array) -> Array:
-        """Give the batch itself."""
-        return pictures
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
+        """Give the batch itself, or the only picture; put several together."""
+        if isinstance(pictures, np.ndarray):
+            return pictures
+        if len(pictures) == 1:
+            return np.ascontiguousarray(pictures[0])[None]
+        shape = len(pictures), *pictures[0].shape
+        return np.stack(pictures, out=self.workspace("pictures", shape, pictures[0].dtype, of_thread=True))
 
     def download(self, x: FloatArray) -> Callable[[], FloatArray]:
         """Give a function that gives the result, which is there."""

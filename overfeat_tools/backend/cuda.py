@@ -18,6 +18,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -38,8 +39,8 @@ _BLOCK_SHARE = 16
 
 _SLOTS = 2
 
-# Values of the largest batch that is captured: 8 pictures of 480x640.
-_GRAPH_VALUES = 8 * 480 * 640 * 3
+# Values of the largest batch that is captured, 8 usual pictures or one of 480x640: the memory of each graph is its own.
+_GRAPH_VALUES = 8 * 256 * 256 * 3
 
 # Cards of this compute capability, 8.0, and above multiply float32 by tensor cores.
 _TENSOR_CORES = 80
@@ -76,6 +77,12 @@ def open_cuda(precision: str = "float32", paths: Paths = Paths()) -> "CudaBacken
         raise BackendError(f"device cuda: no card that works ({trouble_of(error)}); use the device cpu") from error
 
 
+def _has_kernels() -> bool:
+    """Tell whether cupy has kept kernels that it compiled; those of a network take seconds."""
+    folder = Path(os.environ.get("CUPY_CACHE_DIR", "~/.cupy/kernel_cache")).expanduser()
+    return folder.is_dir() and any(folder.iterdir())
+
+
 class CudaBackend:
     """cupy on the first card that `$CUDA_VISIBLE_DEVICES` leaves.
 
@@ -88,13 +95,14 @@ class CudaBackend:
 
     name = "cuda"
     threads = parallel = 1
-    ahead = 1
+    ahead, usual_batch = 1, 128
     compiler: Compiler | None = None
 
     def __init__(self, precision: str = "float32", paths: Paths = Paths()) -> None:  # noqa: B008 -- constant
         # float32 means float32.  cupy turns TF32, with 10 bits for 23, on by this variable only, and looks at it
         # at the first product of each type.
         os.environ["CUPY_TF32"] = "0"
+        self.is_cold = not _has_kernels()
         import cupy
         import cupyx
 
@@ -114,7 +122,7 @@ class CudaBackend:
         self.cache_bytes = min(_BLOCK_BYTES, self.memory_bytes() // _BLOCK_SHARE)
         self._try_out()
         if precision != "float32" and int(cupy.cuda.Device().compute_capability) < _TENSOR_CORES:
-            raise BackendError(f"--precision {precision} needs compute capability 8.0 or higher")
+            raise BackendError(f"the precision {precision} needs compute capability 8.0 or higher")
         # Transforms multiply in full precision, by `dot` or this; cupy does, but refuses to be captured.
         self._exact_matmul = Cublas(self._stream, cupy.empty, "float32").matmul if paths.graphs else cupy.matmul
         if precision != "float32" or paths.short_sums or paths.graphs:
@@ -239,20 +247,20 @@ class CudaBackend:
             array.set(np.ascontiguousarray(host), stream=self._stream)  # type: ignore[attr-defined]
         return array
 
-    def upload(self, pictures: Array) -> Array:
+    def upload(self, pictures: Array | Sequence[Array]) -> Array:
         """Begin to copy a batch to the card; what is computed next waits for it.
 
         The bytes go as they are: a quarter of what floats would take.
         """
         slot = self._inputs[0]
-        pinned = slot.pinned(pictures)
-        if slot.device is None or slot.device.nbytes < pictures.nbytes:
+        pinned = slot.pinned((len(pictures), *pictures[0].shape), pictures[0].dtype)
+        if slot.device is None or slot.device.nbytes < pinned.nbytes:
             slot.device = None
-            slot.device = self.xp.empty(round_up(pictures.nbytes), np.uint8)
+            slot.device = self.xp.empty(round_up(pinned.nbytes), np.uint8)
             # The pool may have handed out what the last batch still computes with.
             self._uploads.wait_event(self._stream.record())
-        np.copyto(pinned, pictures)
-        there: Array = slot.device[: pictures.nbytes].view(pictures.dtype).reshape(pictures.shape)
+        np.stack([*pictures], out=pinned)
+        there: Array = slot.device[: pinned.nbytes].view(pinned.dtype).reshape(pinned.shape)
         there.set(pinned, stream=self._uploads)  # type: ignore[attr-defined]
         self._stream.wait_event(self._uploads.record())
         return there
@@ -261,7 +269,7 @@ class CudaBackend:
         """Begin to copy a result back, once it is computed."""
         there: Any = self.xp.ascontiguousarray(x)
         slot = self._outputs[0]
-        here = slot.pinned(there)
+        here = slot.pinned(there.shape, there.dtype)
         self._downloads.wait_event(self._stream.record())
         there.get(stream=self._downloads, out=here, blocking=False)
         slot.busy = result = Download(here, there, self._downloads.record())

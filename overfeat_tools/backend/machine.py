@@ -4,19 +4,15 @@ Source: the Linux kernel's documentation of control groups, versions 1 and 2; pr
 """
 
 import math
-import mmap
 import os
 import re
 import resource
-import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
-
-_MADV_POPULATE_READ = 22
 
 # Of a file of the kernel's; the largest that is read here has about three thousand.
 _MOST_BYTES = 1 << 16
@@ -55,20 +51,6 @@ def threads_with_room(count: int) -> int:
     """Give how many of so many threads there is room for, in half of what this process's own limits leave."""
     left = min((limit - used for limit, used in _own_limits()), default=math.inf)
     return int(max(1, min(count, left / 2 // _THREAD_BYTES)))
-
-
-def map_pages(first: int, size_bytes: int) -> None:
-    """Have the system map memory, given by its address, as if it had been read; do nothing where it can't be asked to.
-
-    Weights lie in a file.  Without this they are mapped by a fault for every 64 KiB: a tenth of a second for 0.5 GB.
-    """
-    if sys.platform == "linux":  # from 5.14 on
-        import ctypes
-
-        start = first // mmap.PAGESIZE * mmap.PAGESIZE
-        ctypes.CDLL(None).madvise(
-            ctypes.c_void_p(start), ctypes.c_size_t(first + size_bytes - start), _MADV_POPULATE_READ
-        )
 
 
 def _own_limits() -> Iterator[tuple[float, float]]:

@@ -1,6 +1,7 @@
 """Copies between host and graphics card through pinned memory, and the card's errors in words."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -91,12 +92,13 @@ class Slot:
         self.device: Any = None
         self.busy: Callable[[], object] | None = None
 
-    def pinned(self, like: Array) -> Array:
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Give pinned memory as an array of a shape and dtype, once the last use of the slot is over."""
         if self.busy:
             self.busy()
             self.busy = None
-        if self._pinned is None or self._pinned.nbytes < like.nbytes:
+        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if self._pinned is None or self._pinned.nbytes < size_bytes:
             self._pinned = None
-            self._pinned = self._empty_pinned(round_up(like.nbytes), np.uint8)
-        return self._pinned[: like.nbytes].view(like.dtype).reshape(like.shape)
+            self._pinned = self._empty_pinned(round_up(size_bytes), np.uint8)
+        return self._pinned[:size_bytes].view(dtype).reshape(shape)

@@ -12,7 +12,7 @@ from overfeat_tools.cli.options import Accurate, EngineOptions, Folder, Net, Net
 from overfeat_tools.cli.output_options import FORMAT, ExactDecode, Header, MapOptions, check_header
 from overfeat_tools.cli.program import program, started
 from overfeat_tools.cli.progress import Progress
-from overfeat_tools.cli.streams import agreed, say, write, write_pieces
+from overfeat_tools.cli.streams import agreed, gathered, say, write, write_pieces
 
 __all__ = [
     "FORMAT",
@@ -31,6 +31,7 @@ __all__ = [
     "Version",
     "agreed",
     "check_header",
+    "gathered",
     "input_files",
     "network_name",
     "program",

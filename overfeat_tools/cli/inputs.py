@@ -37,7 +37,8 @@ class InputOptions:
             Compute at most
             .Ar N
             pictures at a time, from {min} to {max}.
-            The default is 64, or 16 for the VGG networks, whose maps are so large that more would only take memory.
+            The default is 64, 128 on a graphics card, or 16 for the VGG networks, whose maps are so large that more
+            would only take memory.
             Large batches are faster and need more memory.
             This is only a limit: no picture ever waits for others to arrive.
             """,

@@ -44,9 +44,6 @@ def program(name: str, command: Callable[[Options], int], options: type[Options]
     def main() -> NoReturn:
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user of a program
-        # What is made while a program starts is no garbage, and what is left at its end goes with the process: to
-        # search it took a tenth of the time of one picture.
-        gc.disable()
         try:
             status = _run(name, command, options)
         except (KeyboardInterrupt, typer.Abort):

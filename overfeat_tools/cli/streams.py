@@ -7,7 +7,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from overfeat_tools.errors import OverfeatError, UsageError
 
@@ -17,8 +17,41 @@ class NothingToDoError(UsageError):
 
 
 def write(data: bytes | memoryview) -> None:
-    """Write bytes to standard output; see `write_pieces`."""
-    write_pieces([data])
+    """Write a record to standard output, or keep it for the next flush; see `gathered` and `write_pieces`."""
+    if _Gathered.records is None:
+        write_pieces([data])
+        return
+    _Gathered.records.append(bytes(data))
+    if len(data) >= _MOST_GATHERED_BYTES or len(_Gathered.records) == _GATHERED:
+        _flush()
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[Callable[[], None]]:
+    """Keep what is written inside, some of it, until the function that is given is called, or the end.
+
+    What is written otherwise, to standard error as well, comes after it.
+    """
+    _Gathered.records = []
+    try:
+        yield _flush
+    finally:
+        try:
+            _flush()
+        finally:
+            _Gathered.records = None
+
+
+class _Gathered:
+    """Records that are to be written."""
+
+    records: list[bytes] | None = None
+
+
+def _flush() -> None:
+    if records := _Gathered.records:
+        _Gathered.records = []
+        write_pieces([b"".join(records)])
 
 
 def write_pieces(pieces: Iterable[bytes | memoryview]) -> None:
@@ -36,6 +69,7 @@ def write_pieces(pieces: Iterable[bytes | memoryview]) -> None:
     BrokenPipeError
         Nobody reads them any more.
     """
+    _flush()
     if sys.stdout is None:
         raise OverfeatError("standard output is closed")
     with _failures_told(), _turn(1) as alone:
@@ -46,6 +80,7 @@ def write_pieces(pieces: Iterable[bytes | memoryview]) -> None:
 
 # Pieces written at once where nothing else keeps them together: a writev takes up to 1024.
 _GATHERED = 64
+_MOST_GATHERED_BYTES = 1 << 12
 
 
 @contextlib.contextmanager
@@ -127,6 +162,7 @@ def printable(text: str) -> str:
 
 def show(text: str, *, transient: bool = False) -> None:
     """Print text on standard error, where it can be printed; a transient line is erased before the next text."""
+    _flush()
     if sys.stderr is not None:
         whole = ("\r\x1b[K" if _Shown.transient else "") + text
         _Shown.transient |= transient  # whatever happens while it is written

@@ -1,9 +1,7 @@
 """What of-classify prints: the classes of each picture, or how many were right."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from overfeat_tools import cli
 from overfeat_tools.backend import FloatArray
@@ -18,6 +16,13 @@ if TYPE_CHECKING:
     from overfeat_tools.networks.views import Looks
 
 
+class Answer(NamedTuple):
+    """The probabilities of the classes (classes,), and the best of them."""
+
+    mean: FloatArray
+    ranking: ranking.Ranking
+
+
 class Printer(RecordPrinter):
     """Prints the classes of each picture."""
 
@@ -27,16 +32,28 @@ class Printer(RecordPrinter):
     def __init__(self, options: "Options", classes: Sequence[Class]) -> None:
         self.options, self.classes = options, classes
 
-    def answer(self, item: Item, result: "FloatArray | Looks", **told: object) -> None:
+    def answers(self, maps: FloatArray) -> Iterable[Answer]:
+        """Give the answer to each picture of a batch (N, 1, 1, classes)."""
+        probabilities = maps[:, 0, 0]
+        found = ranking.rank_each(probabilities, self.classes, self.options.count, self.options.threshold)
+        return map(Answer, probabilities, found)
+
+    def ranking_of(self, result: "Answer | Looks") -> ranking.Ranking:
+        """Give the best classes of a picture."""
+        if isinstance(result, Answer):
+            return result.ranking
+        return ranking.rank(result.mean, self.classes, self.options.count, self.options.threshold)
+
+    def answer(self, item: Item, result: "Answer | Looks", **told: object) -> None:
         """Print a picture's classes."""
-        best = ranking.rank(probabilities_of(result), self.classes, self.options.count, self.options.threshold)
+        best = self.ranking_of(result)
         match self.options.form:
             case "text":
                 cli.write(ranking.ranking_text(best))
             case "tsv":
                 cli.write(ranking.ranking_tsv(best, item.number, item.file))
             case "json":
-                found = None if isinstance(result, np.ndarray) else result.best
+                found = None if isinstance(result, Answer) else result.best
                 cli.write(ranking.ranking_json(best, item.number, item.file, found, **told, **item.told))
 
 
@@ -63,12 +80,12 @@ class Judge(Printer):
     def begin(self) -> None:
         """Print what comes before all pictures: nothing."""
 
-    def answer(self, item: Item, result: "FloatArray | Looks", **told: object) -> None:
+    def answer(self, item: Item, result: "Answer | Looks", **told: object) -> None:
         """Count a picture, and in json print it."""
         if item.file is None:
             raise UsageError("--truth: pictures on standard input have no names to find their labels by; name files")
         right = self.labels.of(item.file)
-        rank = accuracy.rank_of(probabilities_of(result), right.index) if right else None
+        rank = accuracy.rank_of(result.mean, right.index) if right else None
         self.example = self.example or item.file
         self.accuracy.add(rank)
         if self.options.form == "json":
@@ -98,9 +115,3 @@ class Judge(Printer):
                 cli.write((accuracy.TSV_HEADING if self.options.header else b"") + self.accuracy.tsv())
             case "json":
                 cli.write(self.accuracy.json())
-
-
-def probabilities_of(result: "FloatArray | Looks") -> FloatArray:
-    """Give the probabilities of the classes: those of the only place, or the mean of what several views saw."""
-    probabilities: FloatArray = result[0, 0] if isinstance(result, np.ndarray) else result.mean
-    return probabilities

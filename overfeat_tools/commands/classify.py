@@ -202,30 +202,33 @@ def classify(options: Options) -> int:
         return self_test(options)
     files = cli.input_files(options)
 
+    from overfeat_tools.networks.weights import map_ahead
+
+    map_ahead(options.name, options.folder)
     from overfeat_tools.commands import run, sizes
     from overfeat_tools.commands.class_printers import Judge, Printer
     from overfeat_tools.networks.classes import read_classes
     from overfeat_tools.networks.preparation import to_one_answer
     from overfeat_tools.networks.topology import TOPOLOGIES
-    from overfeat_tools.networks.views import open_views
 
     topology = TOPOLOGIES[options.name]
     classes = read_classes(topology)
     side = sizes.side_of_one_answer(topology, options.size)
     prepare: Prepare = partial(to_one_answer, topology=topology, side=side)
-    scales = sizes.chosen_scales(options.scales)
+    open_views = sizes.chosen_views(options.views, options.scales, options.stride)
     kind = Printer if options.truth is None else Judge
     if options.form == "html":
         from overfeat_tools.commands.page_printer import PagePrinter as kind  # noqa: N813 -- one of three
     printer = kind(options, classes)
     network = run.open_network(options)
-    views = open_views(network, options.views, scales, fine=options.stride != "coarse")
+    views = open_views(network)
     if views:
         network, prepare, side = views.network, views.prepare, views.side
     decode_side = None if options.exact else side
     printer.begin()
     this = run.Run(
-        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side, views
+        "of-classify", options, network, topology.last_layer, prepare, printer.answer, printer.fail, decode_side, views,
+        printer.answers,
     )
     status = this.carry_out(files)
     if not (options.strict and this.failed):

@@ -20,6 +20,9 @@ def features(options: Options) -> int:
     options.check()
     files = cli.input_files(options)
 
+    from overfeat_tools.networks.weights import map_ahead
+
+    map_ahead(options.name, options.folder)
     from overfeat_tools.commands.maps import print_maps
 
     return print_maps("of-features", options, files)

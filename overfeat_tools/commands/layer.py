@@ -84,6 +84,9 @@ def layer(options: Options) -> int:
     if options.number is None:
         raise UsageError("which layer? give -L N; see of-layer --list")
 
+    from overfeat_tools.networks.weights import map_ahead
+
+    map_ahead(options.name, options.folder)
     from overfeat_tools.networks.topology import TOPOLOGIES
 
     topology = TOPOLOGIES[options.name]

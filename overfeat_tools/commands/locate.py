@@ -99,6 +99,9 @@ def locate(options: Options) -> int:
     options.check()
     files = cli.input_files(options)
 
+    from overfeat_tools.networks.weights import map_ahead
+
+    map_ahead(options.name, options.folder)
     from overfeat_tools.commands import run
     from overfeat_tools.commands.box_printers import printer_of
     from overfeat_tools.networks.classes import by_label, class_labelled, read_classes

@@ -3,12 +3,11 @@
 from typing import TYPE_CHECKING
 
 from overfeat_tools import cli
-from overfeat_tools.backend import FloatArray
-from overfeat_tools.commands.class_printers import Printer, probabilities_of
+from overfeat_tools.commands.class_printers import Answer, Printer
 from overfeat_tools.commands.record_printer import OnPage
 from overfeat_tools.networks.views import Looks
 from overfeat_tools.pictures import Item
-from overfeat_tools.results import page, ranking
+from overfeat_tools.results import page
 
 if TYPE_CHECKING:
     from overfeat_tools.commands.classify import Options
@@ -25,11 +24,10 @@ class PagePrinter(OnPage, Printer):
         shown = "scaled" if self.options.views == "dense" else "scaled, and cut to the square in the middle"
         return f"Each picture as the network sees it: {shown}."
 
-    def answer(self, item: Item, result: FloatArray | Looks, **_: object) -> None:
+    def answer(self, item: Item, result: Answer | Looks, **_: object) -> None:
         """Print a picture and its classes."""
         self.answered += 1
-        best = ranking.rank(probabilities_of(result), self.classes, self.options.count, self.options.threshold)
-        rows = [page.Row(what, probability) for what, probability in best]
+        rows = [page.Row(what, probability) for what, probability in self.ranking_of(result)]
         pixels = item.views[-1] if self.options.views == "ten" else item.pixels  # its last view is the centre
         if pixels is not None:
             cli.write(page.page_entry(item.place, pixels, rows, item.warning))

@@ -14,7 +14,7 @@ from overfeat_tools.backend.machine import processors, threads_with_room
 from overfeat_tools.errors import ImageError
 from overfeat_tools.networks import opening
 from overfeat_tools.networks.network import Network
-from overfeat_tools.networks.parts import Begin, Given, begin_in_parts, begin_layers
+from overfeat_tools.networks.parts import Begin, Given, begin_batch, begin_in_parts
 from overfeat_tools.networks.tables import describe_plans
 from overfeat_tools.pictures import (
     Batches,
@@ -59,7 +59,7 @@ class Run:
     `prepare` brings a picture (H, W, 3) to what the network takes, or raises ImageError; several threads call it at a
     time.  `decode_side` is the side it scales to, where files may be decoded smaller.  `answer` prints a picture's
     result on standard output; `fail` prints its error there, if errors belong there.  Where there are `views`, they
-    have made `prepare` and compute the results.
+    have made `prepare` and compute the results; else `results` makes those of a batch's maps (N, H, W, C).
     """
 
     program: str
@@ -71,6 +71,7 @@ class Run:
     fail: Callable[[Item, ImageError], None]
     decode_side: int | None = None
     views: "Views[Any] | None" = None
+    results: Callable[[FloatArray], Iterable[Result]] = iter
     start: float = field(default_factory=perf_counter)
     core_seconds_before: float = field(default_factory=process_time)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -83,6 +84,8 @@ class Run:
     def carry_out(self, files: Sequence[str]) -> int:
         """Answer every picture of the files and, with -v, tell of the run; return the exit status."""
         cli.started()
+        if self.network.backend.is_cold:
+            cli.say(self.program, "the first answer takes some seconds more, once: the card's kernels are compiled")
         try:
             status = self.over(files)
             self.network.ledger.close()
@@ -106,11 +109,14 @@ class Run:
                 begun.append(self._begin(batch))
                 # A batch may compute while the next is brought, but none waits for one that is not there yet.
                 while begun and (len(begun) > self.network.backend.ahead or not batches.ready):
-                    for item, result in begun.popleft()():
-                        self._pass_on(item, result)
-                        progress.update(lambda: self._so_far(total))
-                        if self.options.strict and self.failed:
-                            return ImageError.exit_status
+                    with cli.gathered() as flush:
+                        for item, result in begun.popleft()():
+                            self._pass_on(item, result)
+                            progress.update(lambda: self._so_far(total))
+                            if self.options.strict and self.failed:
+                                return ImageError.exit_status
+                        with core_seconds(self.seconds, "write"):
+                            flush()
         finally:
             batches.stop()
         return ImageError.exit_status if self.failed else 0
@@ -149,9 +155,9 @@ class Run:
         with core_seconds(self.seconds, "compute"):
             return wait()
 
-    def _begin_maps(self, pictures: Sequence[Array]) -> Callable[[], Iterable[FloatArray]]:
-        wait = begin_layers(self.network, (self.last,), pictures)
-        return lambda: [maps[self.last] for maps in wait()]
+    def _begin_maps(self, pictures: Sequence[Array]) -> Callable[[], Iterable[Result]]:
+        wait = begin_batch(self.network, (self.last,), pictures)
+        return lambda: self.results(wait()[self.last])
 
     def _pass_on(self, item: Item, result: Result | ImageError) -> None:
         self.files_begun += item.file != self.file

@@ -1,11 +1,18 @@
-"""How the options `--size`, `--scales` and `-L` are read."""
+"""How the options `--size`, `--views`, `--scales` and `-L` are read."""
+
+from functools import partial
+from typing import TYPE_CHECKING
 
 from overfeat_tools import cli
 from overfeat_tools.errors import UsageError
-from overfeat_tools.library.arguments import layer_number
-from overfeat_tools.networks.dense import SCALES, SIZES
 from overfeat_tools.networks.preparation import check_map, check_one_answer
 from overfeat_tools.networks.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overfeat_tools.networks.network import Network
+    from overfeat_tools.networks.views import Looks, Views
 
 
 def chosen_side(topology: Topology, size: str | None) -> int | None:
@@ -51,21 +58,26 @@ def side_of_a_map(topology: Topology, size: str | None, last: int) -> int | None
     return side
 
 
-def chosen_scales(scales: str | None) -> list[int]:
-    """Read the option `--scales`: numbers with commas between them.
+def chosen_views(
+    kind: str, scales: str | None, stride: str | None
+) -> "Callable[[Network], Views[Looks] | None]":
+    """Read the options `--views`, `--scales` and `--stride`: what makes a network's views, if it is more than one.
 
     Raises
     ------
     UsageError
-        They are something else.
+        The scales are something else than numbers with commas between them.
     """
-    if scales is None:
-        return list(SCALES)
-    words = scales.split(",")
+    if kind == "centre":
+        return lambda _: None
+    from overfeat_tools.networks.dense import SCALES, SIZES
+    from overfeat_tools.networks.views import open_views
+
     known = {str(scale): scale for scale in SIZES}
+    words = [str(scale) for scale in SCALES] if scales is None else scales.split(",")
     if len(set(words)) < len(words) or not set(words) <= set(known):
         raise UsageError(f"--scales {scales}: different numbers from 1 to {max(SIZES)}, with commas, expected")
-    return [known[word] for word in words]
+    return partial(open_views, kind=kind, scales=[known[word] for word in words], fine=stride != "coarse")
 
 
 def chosen_layers(topology: Topology, layers: str | None) -> tuple[int, ...]:
@@ -76,6 +88,8 @@ def chosen_layers(topology: Topology, layers: str | None) -> tuple[int, ...]:
     UsageError
         There is no such layer, or it is named twice.
     """
+    from overfeat_tools.library.arguments import layer_number
+
     words = (layers or "features").split(",")
     try:
         numbers = tuple(layer_number(topology, int(word) if word.isdecimal() else word) for word in words)  # type: ignore[arg-type]

@@ -34,11 +34,14 @@ class Part:
         What makes a kernel's spectrum: kernels[i] @ kernel are numbers i of the elements.
     complex : bool
         Whether the two numbers of an element are parts of one; else each is multiplied by itself.
+    imaginary : int
+        Elements from that of the real to that of the imaginary part, where each part is an element of its own.
     """
 
     elements: slice
     kernels: FloatArray
     complex: bool = False
+    imaginary: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,27 +67,50 @@ class CompiledBasis:
         """Numbers of an element."""
         return len(self.parts[0].kernels)
 
+    @property
+    def elements(self) -> int:
+        """Elements of a spectrum."""
+        last: int = self.parts[-1].elements.stop
+        return last + self.parts[-1].imaginary
 
-def compiled_basis(method: str, geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
-    """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares."""
-    return (_cook_toom if method == "cook-toom" else _fourier)(geometry, size, compiler)
+
+Size = tuple[int, int]
+"""Rows and columns."""
 
 
-def _cook_toom(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
-    axes = zip(size, (geometry.kernel_height, geometry.kernel_width), strict=True)
+def compiled_basis(
+    method: str, geometry: Geometry, size: Size, compiler: Compiler, largest: Size | None = None
+) -> CompiledBasis:
+    """Give the basis of a method for kernels and tiles of a size; Fourier tiles are squares.
+
+    With a `largest` size it has the first elements, on each axis, of the basis of tiles of that size.
+    """
+    if method == "cook-toom":
+        return _cook_toom(geometry, size, compiler, largest or size)
+    return _fourier(geometry, size, compiler)
+
+
+def _cook_toom(geometry: Geometry, size: Size, compiler: Compiler, largest: Size) -> CompiledBasis:
+    axes = zip(size, (geometry.kernel_height, geometry.kernel_width), largest, strict=True)
     # Rounded as they will be used: the last bits of their derivation, which BLAS may change, make no other function.
     down, right = (
         [matrix.astype(np.float32).astype(np.float64) for matrix in cook_toom.matrices(*axis)] for axis in axes
     )
     evaluate_input, evaluate_kernel, interpolate = zip(down, right, strict=True)
+    kernels, (height, width) = cook_toom.on_both_axes(*evaluate_kernel), size
+    real = cook_toom.real_points(height) * width
+    parts = [Part(slice(0, real), kernels[None, :real])]
+    if real < height * width:
+        rows = kernels[real:].reshape(2, width, -1)
+        parts.append(Part(slice(real, real + width), rows, complex=True, imaginary=width))
     return CompiledBasis(
-        (Part(slice(0, size[0] * size[1]), cook_toom.on_both_axes(*evaluate_kernel)[None]),),
+        tuple(parts),
         lambda: matrix_transform.forward_kernel(compiler, evaluate_input),
         lambda pool_size: matrix_transform.inverse_kernel(compiler, interpolate, pool_size),
     )
 
 
-def _fourier(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> CompiledBasis:
+def _fourier(geometry: Geometry, size: Size, compiler: Compiler) -> CompiledBasis:
     side, half = size[0], size[0] // 2
     # Elements are in the order of `kernels/fourier_transform.py`.
     columns = [(k, row) for k in range(1, half) for row in range(side)]
@@ -103,7 +129,7 @@ def _fourier(geometry: Geometry, size: tuple[int, int], compiler: Compiler) -> C
     )
 
 
-def conjugate_spectrum(bins: npt.ArrayLike, geometry: Geometry, size: tuple[int, int]) -> npt.NDArray[np.complex128]:
+def conjugate_spectrum(bins: npt.ArrayLike, geometry: Geometry, size: Size) -> npt.NDArray[np.complex128]:
     """Give the matrix that makes the conjugate spectra of kernels, divided by the number of places.
 
     It is exp(2 pi i (row * i / height + column * j / width)) / (height * width) for bins (column, row) of tiles of

@@ -5,6 +5,10 @@
 //   EVALUATE        the matrix (TILE, TILE) that evaluates inputs, as an initialiser
 //   INTERPOLATE     the matrix (OUTPUTS, TILE) that interpolates outputs
 //   ROWS, THREADS   rows of a product of few rows, and threads of a block, a power of two
+//   CHANNELS, TAPS  channels of a map of few, and values of a kernel's row, that is its width times the channels
+//   KERNEL_ROWS, STRIDE
+//   WINDOWS         windows of the pool that a thread computes
+//   ACROSS, DOWN    threads of a block, as two axes: for 8 kernels each, and for windows
 //
 // All loops over a tile have constant bounds: the compiler unrolls them, and drops the zeros of the matrices.
 
@@ -148,6 +152,89 @@ extern "C" __global__ void multiply_few_rows(const float* weights, const float* 
     if (threadIdx.x < ROWS) {
         const float value = parts[threadIdx.x][0] + bias[kernel];
         y[(long long)threadIdx.x * kernels + kernel] = !rectifies || value > threshold ? value : 0.0f;
+    }
+}
+
+#endif
+
+#ifdef TAPS
+
+#define PLACES (WINDOWS * POOL * POOL)
+#define BLOCK_PLACES (PLACES * DOWN)
+#define BLOCK_FOURS (2 * ACROSS)
+
+// Convolve maps of few channels (pictures, height, width, CHANNELS) with weights (KERNEL_ROWS * TAPS, kernels), with pool,
+// bias and rectifier, into y (pictures, rows, columns, kernels).  Patches are brought to shared memory, as much of them as
+// one row of a kernel covers at a time, and are nowhere else.  A thread adds up 8 kernels at PLACES places.
+extern "C" __global__ void convolve_few_channels(const float* x, const float* weights, const float* bias, float* y,
+                                                 int pictures, int height, int width, int padding, int rows, int columns,
+                                                 int kernels, float threshold, int rectifies)
+{
+    __shared__ float patches[TAPS][BLOCK_PLACES + 1]; // one more, so that a column lies in different banks
+    __shared__ float4 factors[TAPS][BLOCK_FOURS];
+    __shared__ const float* maps[BLOCK_PLACES];
+    __shared__ int tops[BLOCK_PLACES], lefts[BLOCK_PLACES];
+    const int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS, groups = kernels / (4 * BLOCK_FOURS);
+    const int first_kernel = (int)(blockIdx.x % groups) * 4 * BLOCK_FOURS;
+    const long long windows = (long long)pictures * rows * columns;
+    const long long first_window = (long long)(blockIdx.x / groups) * WINDOWS * DOWN;
+    for (int place = threadIdx.x; place < BLOCK_PLACES; place += ACROSS * DOWN) {
+        const long long window = first_window + place / (POOL * POOL);
+        const int part = place % (POOL * POOL);
+        maps[place] = window < windows ? x + window / columns / rows * height * width * CHANNELS : 0;
+        tops[place] = ((int)(window / columns % rows) * POOL + part / POOL) * STRIDE - padding;
+        lefts[place] = ((int)(window % columns) * POOL + part % POOL) * STRIDE - padding;
+    }
+    float sums[PLACES][8];
+#pragma unroll
+    for (int p = 0; p < PLACES; p++)
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            sums[p][k] = 0.0f;
+    for (int i = 0; i < KERNEL_ROWS; i++) {
+        __syncthreads();
+        for (int n = threadIdx.x; n < TAPS * BLOCK_PLACES; n += ACROSS * DOWN) {
+            const int place = n / TAPS, tap = n % TAPS, row = tops[place] + i, column = lefts[place] + tap / CHANNELS;
+            const bool is_inside = maps[place] && row >= 0 && row < height && column >= 0 && column < width;
+            patches[tap][place] = is_inside ? maps[place][(row * width + column) * CHANNELS + tap % CHANNELS] : 0.0f;
+        }
+        for (int n = threadIdx.x; n < TAPS * BLOCK_FOURS; n += ACROSS * DOWN) {
+            const float* row = weights + (i * TAPS + n / BLOCK_FOURS) * kernels + first_kernel;
+            factors[n / BLOCK_FOURS][n % BLOCK_FOURS] = ((const float4*)row)[n % BLOCK_FOURS];
+        }
+        __syncthreads();
+#pragma unroll 3
+        for (int tap = 0; tap < TAPS; tap++) {
+            const float4 low = factors[tap][across], high = factors[tap][ACROSS + across];
+#pragma unroll
+            for (int p = 0; p < PLACES; p++) {
+                const float value = patches[tap][down * PLACES + p];
+                sums[p][0] += value * low.x;
+                sums[p][1] += value * low.y;
+                sums[p][2] += value * low.z;
+                sums[p][3] += value * low.w;
+                sums[p][4] += value * high.x;
+                sums[p][5] += value * high.y;
+                sums[p][6] += value * high.z;
+                sums[p][7] += value * high.w;
+            }
+        }
+    }
+#pragma unroll
+    for (int w = 0; w < WINDOWS; w++) {
+        const long long window = first_window + down * WINDOWS + w;
+        if (window >= windows)
+            return;
+#pragma unroll
+        for (int k = 0; k < 8; k++) {
+            const int kernel = first_kernel + k / 4 * 4 * ACROSS + 4 * across + k % 4;
+            float most = sums[w * POOL * POOL][k];
+#pragma unroll
+            for (int p = 1; p < POOL * POOL; p++)
+                most = fmaxf(most, sums[w * POOL * POOL + p][k]);
+            most += bias[kernel];
+            y[window * kernels + kernel] = !rectifies || most > threshold ? most : 0.0f;
+        }
     }
 }
 

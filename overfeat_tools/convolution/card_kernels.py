@@ -1,16 +1,17 @@
-"""Algorithms by kernels of our own for a card (`card_kernels.cu`): fused Cook-Toom tiles, products of few rows.
+"""Algorithms by kernels of our own for a card (`card_kernels.cu`): fused Cook-Toom tiles, few rows, few channels.
 
 The portable tiles are chains of elementwise kernels, each of which reads and writes all spectra; here one kernel
 gathers tiles and evaluates them, and one interpolates, pools, adds the bias, rectifies and stores.  Between them is a
 library's product.  A product of few rows, the classifier's of a single picture, only reads weights: a kernel does so in
-one pass.
+one pass.  Of few channels, the first convolution, patches would be many times as large as the map: they are gathered in
+a block's own memory, and multiplied there.
 
 None of this has run on a card yet.  It is offered only where `cuda.Paths.kernels` asks for it; the tests compile the
 kernels for the processor, and compare them with the definition.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -40,6 +41,14 @@ _ROUND_BYTES = 192 << 20
 
 # Rows that a product of few rows may have: the sums of each are kept in registers.
 _FEW_ROWS = 8
+
+# Channels that are few; threads of a block for them, kernels of a thread, and the shared memory that a block may have.
+_FEW_CHANNELS = 4
+_THREADS_OF_FEW_CHANNELS = 192
+_KERNELS_OF_THREAD = 8
+_SHARED_BYTES = 48 << 10
+_PLACE_BYTES = 16  # where the map of a place lies, and its first row and column
+_WINDOWS = {1: 8, 2: 2, 3: 1}  # of a thread, by the size of the pool
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,69 @@ class FewRows(Algorithm):
         )  # fmt: skip
 
 
+class FewChannels(Algorithm):
+    """A convolution of few channels whose patches are stored nowhere; its pool, too."""
+
+    method = "gemm"
+
+    def __str__(self) -> str:
+        return "few channels"
+
+    def seconds(self, pictures: int, rates: Rates) -> float:
+        """Estimate the time of multiplying."""
+        return 2.0 * self.geometry.multiply_adds * pictures / rates.card_flops
+
+    def workspace_bytes(self, pictures: int) -> int:  # noqa: ARG002 -- none
+        """Give nothing: there is no padded copy either."""
+        return 0
+
+    def holds(self, pool_size: int) -> bool:
+        """Tell whether a thread can take a window of the pool."""
+        return pool_size in _WINDOWS
+
+    def pack(self, weight: FloatArray) -> list[Array]:
+        """Give the weights as a matrix (taps, K), the taps in the order of the map."""
+        ordered = self.backend.xp.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+        return [ordered.reshape(self.geometry.taps, self.geometry.kernels)]
+
+    def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
+        """Write the convolution of `x` into `y`."""
+        backend, threshold = cast("CudaBackend", self.backend), epilogue.threshold
+        across, down = _block(self.geometry)
+        code, windows = channel_code(self.geometry, epilogue.pool_size, across, down), len(x) * y.shape[1] * y.shape[2]
+        groups = self.geometry.kernels // (_KERNELS_OF_THREAD * across)
+        blocks = groups * -(-windows // (_WINDOWS[epilogue.pool_size] * down))
+        backend.run_kernel(
+            code, "convolve_few_channels", blocks, across * down, x, weights[0], epilogue.bias, y,
+            *x.shape[:3], self.geometry.padding, *y.shape[1:], float(threshold or 0.0), int(threshold is not None),
+        )  # fmt: skip
+
+
+def _block(geometry: Geometry) -> tuple[int, int]:
+    """Give the threads of a block of `FewChannels`: for kernels, all or a part of them, and for windows, perhaps none.
+
+    What they share, patches and weights of a kernel's row, must fit whatever the pool.
+    """
+    eights = geometry.kernels // _KERNELS_OF_THREAD
+    across = max(share for share in range(1, 17) if eights % share == 0)
+    places = max(windows * pool_size**2 for pool_size, windows in _WINDOWS.items())
+    taps = geometry.kernel_width * geometry.channels
+    room = _SHARED_BYTES - FLOAT_BYTES * taps * (1 + _KERNELS_OF_THREAD * across)
+    fitting = room // (places * (FLOAT_BYTES * taps + _PLACE_BYTES))
+    return across, min(fitting, max(1, _THREADS_OF_FEW_CHANNELS // across))
+
+
+@cache
+def channel_code(geometry: Geometry, pool_size: int, across: int, down: int) -> str:
+    """Give the source of the kernel for maps of few channels."""
+    definitions = {
+        "CHANNELS": geometry.channels, "TAPS": geometry.kernel_width * geometry.channels,
+        "KERNEL_ROWS": geometry.kernel_height, "STRIDE": geometry.stride, "POOL": pool_size,
+        "WINDOWS": _WINDOWS[pool_size], "ACROSS": across, "DOWN": down,
+    }  # fmt: skip
+    return _code(definitions)
+
+
 @cache
 def tile_code(size: int, kernel: int, pool_size: int) -> str:
     """Give the source of the kernels for tiles of a size."""
@@ -166,7 +238,7 @@ def row_code(rows: int, threads: int = _THREADS_OF_FEW_ROWS) -> str:
     return _code({"ROWS": rows, "THREADS": threads})
 
 
-def _code(definitions: dict[str, object]) -> str:
+def _code(definitions: Mapping[str, object]) -> str:
     lines = [f"#define {name} {value}\n" for name, value in definitions.items()]
     return "".join(lines) + _SOURCE.read_text(encoding="ascii")
 
@@ -184,6 +256,9 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
         return
     if (geometry.is_pointwise or geometry.covers_map) and geometry.taps % 4 == 0:
         yield FewRows(geometry, backend)
+    few = geometry.channels <= _FEW_CHANNELS and geometry.kernels % _KERNELS_OF_THREAD == 0
+    if few and _block(geometry)[1] > 0:
+        yield FewChannels(geometry, backend)
     if geometry.stride == 1 and geometry.kernel_height == geometry.kernel_width:
         for size in cook_toom.tile_sizes(geometry.kernel_height):
             if size[0] == size[1]:

@@ -25,10 +25,9 @@ _PATCH_BYTES = 16 << 20
 # Below this a copy of the weights in another order costs nothing to speak of.
 _SMALL_WEIGHT_BYTES = 1 << 20
 
-# Products summed up at a time: rounding grows with the length of a sum.  More in a product of one row, which is bound
-# by reading the weights without a break.
+# Products summed up at a time: rounding grows with the length of a sum.  All of them in a product of one row: it is
+# bound by reading the weights without a break, and BLAS sums up many parts of it side by side.
 _TERMS = 512
-_TERMS_OF_ONE_ROW = 2048
 
 # Up to so many rows of patches a product by a library goes better with both operands exchanged.
 _FEW_POSITIONS = 96
@@ -122,7 +121,7 @@ class Gemm(Algorithm):
         """Write `patches` (P, taps) @ `weights` (K, taps)' and its epilogue into `out` (P, K)."""
         # The larger operand is shared out, so that each thread reads a part of it only.
         by_kernels = len(weights) >= len(patches)
-        terms = self.backend.block_bytes(_TERMS_OF_ONE_ROW if len(patches) == 1 else _TERMS)
+        terms = self.geometry.taps if len(patches) == 1 else self.backend.block_bytes(_TERMS)
         few = by_kernels and len(patches) <= _FEW_POSITIONS
         columns = self.backend.xp.ascontiguousarray(patches.T) if few else patches.T
 
@@ -144,7 +143,9 @@ class Gemm(Algorithm):
         """Write `left` (M, L) @ `right` (L, R) into `out`, in sums of at most `terms`, added up in pairs of pairs."""
         length = left.shape[1]
         if length <= terms:
-            self.backend.xp.matmul(left, right, out=out)
+            # numpy's matmul of a vector keeps the interpreter's lock, and so other threads from theirs.
+            product = self.backend.xp.dot if out.shape[1] == 1 else self.backend.xp.matmul
+            product(left, right, out=out)
             return
         middle = terms * -(-length // (2 * terms))
         self._sum_in_short(left[:, :middle], right[:middle], out, terms)

@@ -2,9 +2,12 @@
 
 A tile of `size` input rows gives `size - kernel + 1` output rows, and the next tile begins that far below.  The last
 tiles may extend beyond the edge of the map: what lies outside counts as zero, and outputs beyond the edge are left
-out.  As all steps are equal, the tiles of a map are one strided view of it.
+out.  As all steps are equal, the tiles of a map are one strided view of it.  Or the last tiles are trimmed: then a map
+has tiles of up to four sizes, whole ones, and smaller ones along two edges and in a corner.
 """
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 FLOAT_BYTES = 4
@@ -80,7 +83,10 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Tiling:
-    """`rows` x `columns` tiles of `height` x `width` inputs, each giving `out_height` x `out_width` outputs."""
+    """`rows` x `columns` tiles of `height` x `width` inputs, each giving `out_height` x `out_width` outputs.
+
+    `top` and `left` are row and column of the first output, and so of the first input.
+    """
 
     height: int
     width: int
@@ -88,6 +94,8 @@ class Tiling:
     out_width: int
     rows: int
     columns: int
+    top: int = 0
+    left: int = 0
 
     @property
     def pixels(self) -> int:
@@ -109,6 +117,29 @@ def tile(geometry: Geometry, height: int, width: int) -> Tiling:
     out_width = min(width - geometry.kernel_width + 1, geometry.out_width)
     rows, columns = -(-geometry.out_height // out_height), -(-geometry.out_width // out_width)
     return Tiling(height, width, out_height, out_width, rows, columns)
+
+
+def trim(geometry: Geometry, height: int, width: int, smaller: int) -> list[Tiling]:
+    """Cut the map into tiles of `height` x `width` inputs, and into smaller ones where less is left.
+
+    A tile that is less high has at most a height of `smaller`.
+    """
+    down = _trim_axis(geometry.out_height, geometry.kernel_height, height, smaller)
+    right = _trim_axis(geometry.out_width, geometry.kernel_width, width, width)
+    pairs = (zip(*both, strict=True) for both in itertools.product(down, right))
+    return [Tiling(*itertools.chain.from_iterable(pair)) for pair in pairs]
+
+
+def _trim_axis(length: int, kernel: int, size: int, smaller: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cut `length` outputs: inputs and outputs of a tile, how many of these there are, and where the first begins."""
+    most = size - kernel + 1
+    count, rest = divmod(length, most)
+    if rest + kernel - 1 > smaller:
+        count, rest = count + 1, 0
+    if count:
+        yield size, most, count, 0
+    if rest:
+        yield rest + kernel - 1, rest, 1, count * most
 
 
 def split(length: int, step: int) -> list[slice]:

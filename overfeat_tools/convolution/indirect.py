@@ -11,6 +11,7 @@ stride.  The weights must be packed first.
 Source: Dukhan, The Indirect Convolution Algorithm, arXiv:1907.02129.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +31,10 @@ _CHUNKS_A_THREAD = 4
 # Sums of a band of outputs: large bands are quicker even where they leave the second-level cache, since each chunk of
 # work costs a few calls.
 _BAND_BYTES = 2 << 20
+
+# Inputs that all panels meet before the next inputs, where there is one map: what a cache that the threads share keeps.
+# On two cores, 1x1 kernels of 4096 channels are 1.05 times as fast as where each panel meets all inputs.
+_INPUT_BYTES = 8 << 20
 
 # Pixels that begin at the same place of a page share the few lines of a cache that such places have: with 1x1 kernels,
 # where a row of the product is one pixel, they are read from farther away each time.
@@ -87,6 +92,8 @@ class Indirect(Algorithm):
     def run(self, x: FloatArray, weights: Sequence[Array], y: FloatArray, epilogue: Epilogue) -> None:
         """Write the convolution of `x` into `y`."""
         geometry, backend, (panels,) = self.geometry, self.backend, weights
+        if not y.size:  # a pool that is larger than the map
+            return
         if geometry.is_pointwise and epilogue.pool_size == 1 and x.shape[1:3] == y.shape[1:3]:
             # Where no kernel reaches over an edge, all maps of the batch are one: panels meet more rows at a time.
             x, y = (maps.reshape(1, -1, *maps.shape[2:], copy=False) for maps in (x, y))
@@ -96,11 +103,13 @@ class Indirect(Algorithm):
         width, out_rows = panels.shape[2], y.shape[1] * pool_size
         starts = tuple(i * row_floats for i in range(geometry.kernel_height))
         terms = runs(starts, geometry.kernel_width * geometry.channels)
-        groups, band = self._schedule(panels, len(x), out_rows, pool_size)
-        offsets = self._offsets(band, row_floats)
+        schedule = self._schedule(panels, len(x), out_rows, pool_size)
+        panel_range, _, band = schedule[0]
+        scratch_bytes = (panel_range.stop * width) * (band.stop * geometry.out_width) * FLOAT_BYTES
+        offsets = self._offsets(band.stop, row_floats)
 
-        def piece(panel_range: slice, picture: int, top: int) -> Piece:
-            count, bottom = panel_range.stop - panel_range.start, min(top + band, out_rows)
+        def piece(panel_range: slice, picture: int, band: slice) -> Piece:
+            count, top, bottom = panel_range.stop - panel_range.start, band.start, band.stop
             rows = offsets[: (bottom - top) * geometry.out_width]
             kernels = slice(panel_range.start * width, panel_range.stop * width)
             first = picture * picture_floats + top * geometry.stride * row_floats
@@ -111,13 +120,7 @@ class Indirect(Algorithm):
             end = epilogue.call(sums, strides, target, kernels, compiler)
             return [*products.calls(slice(0, count), backend), end]
 
-        pieces = [
-            piece(panel_range, picture, top)
-            for panel_range in groups
-            for picture in range(len(x))
-            for top in range(0, out_rows, band)
-        ]
-        backend.launch(pieces, len(offsets) * groups[0].stop * width * FLOAT_BYTES)
+        backend.launch([piece(*part) for part in schedule], scratch_bytes)
 
     @property
     def _gap(self) -> int:
@@ -135,8 +138,10 @@ class Indirect(Algorithm):
         ])  # fmt: skip
         return y
 
-    def _schedule(self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int) -> tuple[list[slice], int]:
-        """Give groups of panels that share a pass over the map, and the output rows of a band."""
+    def _schedule(
+        self, panels: FloatArray, pictures: int, out_rows: int, pool_size: int
+    ) -> list[tuple[slice, int, slice]]:
+        """Give, in order, which panels meet which picture's band of output rows; the first are as large as any."""
         geometry, threads, width = self.geometry, self.backend.parallel, panels.shape[2]
         # Each group of panels stays in the cache, if it can, while a band of outputs passes.
         count = -(-len(panels) // max(1, self.backend.cache_bytes // panels[0].nbytes))
@@ -146,10 +151,13 @@ class Indirect(Algorithm):
         most = _BAND_BYTES // (FLOAT_BYTES * geometry.out_width * groups[0].stop * width)
         chunks = -(-_CHUNKS_A_THREAD * threads // (pictures * len(groups)))
         band = max(1, min(most, -(-out_rows // chunks)) // pool_size) * pool_size
-        if band >= out_rows and pictures == 1 and len(groups) > 1:
-            # Each panel is used once only: it need not stay in the cache, and fewer chunks of work are quicker.
-            groups = split(len(panels), -(-len(panels) // (2 * _CHUNKS_A_THREAD * threads)))
-        return groups, band
+        if band < out_rows or pictures > 1 or len(groups) == 1:
+            return list(itertools.product(groups, range(pictures), split(out_rows, band)))
+        # A panel need not stay in the cache for other maps: inputs do, and fewer chunks of work are quicker.
+        groups = split(len(panels), -(-len(panels) // (2 * _CHUNKS_A_THREAD * threads)))
+        row_bytes = geometry.stride * geometry.width * geometry.channels * FLOAT_BYTES
+        band = max(1, _INPUT_BYTES // row_bytes // pool_size) * pool_size
+        return [(some, 0, rows) for rows in split(out_rows, band) for some in groups]
 
     def _offsets(self, rows: int, row_floats: int) -> Array:
         """Give where the inputs of each output in a band of rows begin, counted from the first input."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from overfeat_tools.backend import Backend, Compiler
-from overfeat_tools.convolution import compiled_tiles, gemm, indirect, portable_tiles, unpacked
+from overfeat_tools.convolution import compiled_sizes, gemm, indirect, portable_tiles, unpacked
 from overfeat_tools.convolution.algorithm import Algorithm
 from overfeat_tools.convolution.geometry import FLOAT_BYTES, Geometry
 from overfeat_tools.convolution.rates import Rates
@@ -26,7 +26,7 @@ def _of_cards(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
 
 # Each gives the algorithms that suit a geometry on a device.
 ALGORITHMS = (
-    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_tiles.candidates, portable_tiles.candidates,
+    gemm.candidates, unpacked.candidates, indirect.candidates, compiled_sizes.candidates, portable_tiles.candidates,
     _of_cards,
 )  # fmt: skip
 
@@ -70,11 +70,11 @@ def estimate(
 def choose(estimates: Sequence[Estimate], packed: Collection[str], *, kernels_loaded: bool) -> Estimate:
     """Choose the cheapest algorithm that is ready.
 
-    Its weights are as they are, or its name is among `packed`; its kernels, if it has any, have been loaded.
+    Its weights are as they are, or packed as it needs them; its kernels, if it has any, have been loaded.
     """
 
     def is_ready(algorithm: Algorithm) -> bool:
-        return str(algorithm) in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
+        return algorithm.packing in packed if algorithm.packed_bytes else kernels_loaded or not algorithm.is_compiled
 
     return next(one for one in estimates if is_ready(one.algorithm))
 
@@ -93,7 +93,9 @@ def choose_reproducible(geometry: Geometry, pool_size: int, backend: Backend, me
     """
     usable = backend.compiler is not None and backend.compiler.usable()
     found = [algorithm for algorithm in list_algorithms(geometry, backend) if usable and algorithm.is_compiled]
-    wanted = [algorithm for algorithm in found if algorithm.method == method] or found
+    wanted = [algorithm for algorithm in found if algorithm.method == method] or [
+        algorithm for algorithm in found if algorithm.packing_seconds(Rates()) < math.inf
+    ]
     if not wanted:
         raise BackendError("reproducible results need compiled kernels, and none suit this processor and network")
     best = estimate(wanted, _TYPICAL_PICTURES, Rates(), pool_size)[0].algorithm
@@ -154,8 +156,12 @@ class Account:
         compiled = next((one for one in estimates if one.algorithm.is_compiled), ready)
         kernels_pay = self._ledger.pays_for_kernels(ready.seconds - compiled.seconds)
         best, most = ready.algorithm, 0.0
-        for algorithm, seconds in estimates:
-            gain, name = ready.seconds - seconds, str(algorithm)
+        # Of those that share packed weights only the quickest counts.
+        quickest: dict[str, Estimate] = {}
+        for one in estimates:
+            quickest.setdefault(one.algorithm.packing, one)
+        for name, (algorithm, seconds) in quickest.items():
+            gain = ready.seconds - seconds
             if seconds > _WORTH_CHANGING * ready.seconds:
                 if name in self._missed_seconds:
                     self._missed_seconds[name] = max(0.0, self._missed_seconds[name] + gain)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from overfeat_tools.backend import Array, Backend, FloatArray
-from overfeat_tools.convolution import compiled_tiles
+from overfeat_tools.convolution import compiled_sizes
 from overfeat_tools.convolution.algorithm import Algorithm, Tiles, padded
 from overfeat_tools.convolution.cook_toom import tile_sizes
 from overfeat_tools.convolution.epilogue import Epilogue, window_maximum
@@ -220,7 +220,7 @@ def candidates(geometry: Geometry, backend: Backend) -> Iterator[Algorithm]:
     """Give the tiles that suit a convolution, in each basis in which none are compiled."""
     if geometry.stride != 1:
         return
-    compiled = {tiles.method for tiles in compiled_tiles.candidates(geometry, backend)}
+    compiled = {tiles.method for tiles in compiled_sizes.candidates(geometry, backend)}
     if "fft" not in compiled:
         for size in _fourier_sizes(geometry):
             yield PortableTiles(geometry, backend, "fft", size)

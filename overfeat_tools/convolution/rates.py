@@ -17,7 +17,7 @@ class Rates:
     """What a machine does in a second, all threads together; the processor's are those of two threads.
 
     The first group is for compiled kernels, the second for numpy, FFTW or cupy.  `half_rows` is the number of rows
-    at which a library's matrix product reaches half of its peak.
+    at which a library's matrix product reaches half of its peak; `card_flops` is for products in a card's own kernels.
     """
 
     memory_bytes: float = 35e9
@@ -36,6 +36,7 @@ class Rates:
     fft_flops: float = 25e9
     pack_spectrum_bytes: float = 1e9
     stages: float = 7e3
+    card_flops: float = 25e12
 
     def for_threads(self, threads: int) -> "Rates":
         """Give the rates of so many threads, given those of two.

@@ -29,6 +29,9 @@ _FEW_ROWS = 2
 # What a panel of one vector costs of one of two.
 _ONE_VECTOR = 0.75
 
+# What several panels cost of packed weights: each of them reads all rows of the weights again, far from each other.
+_SEVERAL_PANELS = 1.15
+
 # Terms that a thread gathers at a time, at least.
 _LEAST_TERMS = 128
 
@@ -63,6 +66,8 @@ class Unpacked(Algorithm):
             width = panel_width(compiler_of(self.backend))
             computed = -(-rows // width) if rows > width // 2 else _ONE_VECTOR
             flops = 2.0 * geometry.kernels * geometry.taps * computed * width
+            if computed > 1:
+                flops *= _SEVERAL_PANELS
             product = rates.compiled_seconds(flops, geometry.weight_bytes)
         return product + geometry.taps * rows * FLOAT_BYTES / rates.pack_tile_bytes + 1.0 / rates.compiled_stages
 

@@ -24,11 +24,15 @@ Stride: TypeAlias = Literal["fine", "coarse"] | None
 
 _DEVICES = ("auto", "cpu", "cuda")
 _METHODS = ("auto", "gemm", "fft", "cook-toom")
+_PRECISIONS = ("float32", "tf32", "half")
 
 
-def check_opening(name: object, weights: object, device: object, threads: object, method: object) -> None:
+def check_opening(
+    name: object, weights: object, device: object, threads: object, method: object, precision: object
+) -> None:
     """Refuse arguments that no network can be opened with."""
     check_word("name", name, tuple(TOPOLOGIES))
+    check_word("precision", precision, _PRECISIONS)
     check_word("device", device, _DEVICES)
     check_word("method", method, _METHODS)
     if threads is not None:

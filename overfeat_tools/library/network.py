@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from overfeat_tools.backend import FloatArray
 from overfeat_tools.errors import ImageError
 from overfeat_tools.library import arguments
@@ -14,7 +16,7 @@ from overfeat_tools.library.locating import Locating
 from overfeat_tools.library.outputs import first, row, together
 from overfeat_tools.networks.parts import Maps
 from overfeat_tools.networks.preparation import check_map, check_one_answer, to_a_map, to_one_answer
-from overfeat_tools.results.ranking import rank
+from overfeat_tools.results.ranking import rank_each
 
 Answer: TypeAlias = list[tuple[str, str, float]]
 """WordNet id, name and probability of classes."""
@@ -37,6 +39,9 @@ class Network(Locating):
         How to convolve.
     reproducible : bool
         Whether equal pixels must give equal bytes, whatever the batch and the number of threads.
+    precision : {"float32", "tf32", "half"}
+        To what a graphics card rounds the numbers that it multiplies in convolutions: fewer bits are faster.  A
+        processor has only the first.
 
     Raises
     ------
@@ -45,7 +50,7 @@ class Network(Locating):
     WeightsError
         The weights are missing, or not what they should be.
     BackendError
-        The device is missing.
+        The device is missing, or has not this precision.
 
     Notes
     -----
@@ -124,7 +129,8 @@ class Network(Locating):
         else:
             last = self._topology.last_layer
             found = [maps[last][0, 0] for maps in every(self._answers(these, self._to_one_answer(size)))]
-        rankings = [[(each.wnid, each.name, value) for each, value in rank(one, classes, n)] for one in found]
+        best = rank_each(np.array(found), classes, n)
+        rankings = [[(each.wnid, each.name, value) for each, value in ranking] for ranking in best]
         return rankings[0] if these.one else rankings
 
     def features(

@@ -34,15 +34,19 @@ class Opened:
         threads: int | None = None,
         method: str = "auto",
         reproducible: bool = False,
+        precision: str = "float32",
     ) -> None:
-        arguments.check_opening(name, weights, device, threads, method)
+        arguments.check_opening(name, weights, device, threads, method, precision)
         self.name, self._decoders = name, threads or processors()
         folder = None if weights is None else Path(weights)
         self._open = partial(
-            type(self), name, weights=folder, device=device, threads=threads, method=method, reproducible=reproducible
-        )
+            type(self), name, weights=folder, device=device, threads=threads, method=method,
+            reproducible=reproducible, precision=precision,
+        )  # fmt: skip
         self._topology, self._least_side = TOPOLOGIES[name], cache(TOPOLOGIES[name].least_side)
-        self._engine: Engine | None = open_network(name, folder, device, threads, method, reproducible=reproducible)
+        self._engine: Engine | None = open_network(
+            name, folder, device, threads, method, reproducible=reproducible, precision=precision
+        )
         self._views: dict[tuple[str, tuple[int, ...], bool], Views[Looks] | None] = {}
         self._localizer: Localizer | None = None
 

@@ -46,18 +46,16 @@ class Normalise(_Elementwise):
             return y
         # By rows: of three channels alone a loop would be too short to be quick.
         source, target = (array.reshape(-1, math.prod(x.shape[2:])) for array in (x, y))
-        mean, deviation = (
-            backend.to_device(np.resize(numbers, source.shape[1]).astype(np.float32))
-            if isinstance(numbers, tuple)
-            else numbers
-            for numbers in (self.mean, self.deviation)
-        )
+        # Numbers, not arrays: nothing can be brought to a card while a graph is captured.
+        numbers = np.broadcast_arrays(np.atleast_1d(self.mean), np.atleast_1d(self.deviation))
+        channels = list(enumerate(zip(*(each.tolist() for each in numbers), strict=True)))
 
         def normalise(rows: slice) -> None:
-            values = target[rows]
-            values[...] = source[rows]
-            values -= mean
-            values /= deviation
+            target[rows] = source[rows]
+            for channel, (mean, deviation) in channels:
+                values = target[rows, channel :: len(channels)]
+                values -= mean
+                values /= deviation
 
         backend.parallel_for(normalise, backend.chunks(len(source)))
         return y

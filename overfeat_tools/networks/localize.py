@@ -39,7 +39,7 @@ _SIDES = (1.0, 0.7, 0.5)
 _SHARES = (0.7, 0.3, 0.0)
 
 # Of the picture's sides, for the margin on each side of it: an object at the edge is in the middle of some window.
-_MARGIN = 0.25
+MARGIN = 0.25
 
 # Longer pictures are squeezed.
 _MOST_ASPECT = 4.0
@@ -166,7 +166,7 @@ class Localizer(Views[Windows]):
     def sizes(self, height: int, width: int) -> list[Size]:
         """Give the rows and columns of a picture with its margin, for each side of windows."""
         aspect = min(max(height, width) / min(height, width), _MOST_ASPECT)
-        whole = (1 + 2 * _MARGIN) * self._topology.input_size
+        whole = (1 + 2 * MARGIN) * self._topology.input_size
         longest = (1.0, aspect) if width >= height else (aspect, 1.0)
         down, across = (
             [nearest_length(self._topology, length * whole / side) for side in _SIDES] for length in longest
@@ -180,7 +180,7 @@ class Localizer(Views[Windows]):
             raise ImageError(f"{width}x{height} has no pixels")
         made = [pixels]
         for rows, columns in self.sizes(height, width):
-            down, across = (round(length * _MARGIN / (1 + 2 * _MARGIN)) for length in (rows, columns))
+            down, across = (round(length * MARGIN / (1 + 2 * MARGIN)) for length in (rows, columns))
             inner = rows - 2 * down, columns - 2 * across
             scaled = part(pixels, inner, (0, 0), inner)
             made.append(np.pad(scaled, ((down, down), (across, across), (0, 0)), "edge"))
@@ -198,7 +198,7 @@ class Localizer(Views[Windows]):
         def windows() -> list[Windows]:
             maps = [wait() for wait in waits]
             parts = [self._parts(*stack.shape[1:3], *y.shape[1:3]) for stack, y in zip(stacks, maps, strict=True)]
-            edges = ((1 + 2 * _MARGIN) * np.concatenate(parts) - _MARGIN) * ([width, height] * 2)
+            edges = ((1 + 2 * MARGIN) * np.concatenate(parts) - MARGIN) * ([width, height] * 2)
             scales = np.repeat(np.arange(len(parts)), [len(each) for each in parts])
             scores = np.concatenate([y.reshape(len(pictures), -1, y.shape[3]) for y in maps], axis=1)
             return [Windows(height, width, edges, softmax(each, np, axis=1), scales) for each in scores]

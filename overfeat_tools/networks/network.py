@@ -1,7 +1,7 @@
 """A network with its weights: a fold over its layers."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -16,14 +16,14 @@ from overfeat_tools.networks.steps import ENDS, bound_bytes, epilogue_of, find_g
 from overfeat_tools.networks.topology import Topology
 from overfeat_tools.networks.weights import PACKAGED, map_weights, weights_folder
 
-PACKED_LIMIT_BYTES = 1536 << 20
+PACKED_LIMIT_BYTES = 1792 << 20
 
 # Programs that are kept, each for batches of one shape; and picture sizes whose geometries are.
 _PROGRAMS_KEPT = 16
 _SIZES_KEPT = 16
 
-# A batch, where nobody says: larger ones are hardly quicker, and maps that take more are no quicker at all.
-_BATCH, _BATCH_BYTES = 64, 1280 << 20
+# Maps that take more than this are no quicker.
+_BATCH_BYTES = 1280 << 20
 
 # Asking the system what is free takes tenths of a millisecond: small batches like one before do without.
 _SMALL_BYTES = 256 << 20
@@ -136,8 +136,10 @@ class Network:
         wait = self.begin_layers(pictures, (last,))
         return lambda: wait()[last]
 
-    def begin_layers(self, pictures: Array, layers: Iterable[int]) -> Callable[[], dict[int, FloatArray]]:
-        """Begin to run a batch once, for the outputs of several layers; see `run` and `begin`."""
+    def begin_layers(
+        self, pictures: Array | Sequence[Array], layers: Iterable[int]
+    ) -> Callable[[], dict[int, FloatArray]]:
+        """Begin to run a batch, or pictures of one shape, once for the outputs of several layers; see `begin`."""
         layers = tuple(layers)
         kept = kept_layers(self.topology, layers)
         with self.backend.computing():
@@ -253,8 +255,8 @@ class Network:
         self._fitted_bytes = max(self._fitted_bytes, needed)
 
     def usual_batch(self, height: int | None = None, width: int | None = None) -> int:
-        """Give the pictures of a batch where nobody says: 64, or half as often as their maps would take too much."""
-        count, side = _BATCH, self.topology.input_size
+        """Give the pictures of a batch where nobody says: as the device likes, or half as often as memory bids."""
+        count, side = self.backend.usual_batch, self.topology.input_size
         while count > 1 and self.needed_bytes(count, height or side, width or side) > _BATCH_BYTES:
             count //= 2
         return count

@@ -39,7 +39,7 @@ def open_network(
 
 
 def memory_for_packed_weights(backend: Backend) -> float:
-    """Give the most bytes for packed weights: `$OVERFEAT_MEMORY` MiB, else 1536 or an eighth of the device's.
+    """Give the most bytes for packed weights: `$OVERFEAT_MEMORY` MiB, else 1792 or an eighth of the device's.
 
     Raises
     ------

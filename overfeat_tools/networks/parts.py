@@ -11,7 +11,7 @@ from overfeat_tools.errors import MemoryShortageError
 from overfeat_tools.networks.network import Network
 
 Maps = dict[int, FloatArray]
-"""Outputs of layers of one picture, (H, W, C) each, by the layer's number."""
+"""Outputs of layers of one picture, (H, W, C) each, or of a batch, by the layer's number."""
 
 Given = TypeVar("Given", bound=Array | Sequence[Array])
 Result = TypeVar("Result")
@@ -63,7 +63,12 @@ def _begin(begin: Begin[Given, Result], batch: Sequence[Given]) -> Callable[[], 
 
 
 def begin_layers(network: Network, layers: tuple[int, ...], pictures: Sequence[Array]) -> Callable[[], Iterable[Maps]]:
-    """Begin to run pictures of one shape; give a function that gives each one's outputs of layers.
+    """Do what `begin_batch` does; give a function that gives each picture's outputs."""
+    return partial(_each, begin_batch(network, layers, pictures), len(pictures))
+
+
+def begin_batch(network: Network, layers: tuple[int, ...], pictures: Sequence[Array]) -> Callable[[], Maps]:
+    """Begin to run pictures of one shape; give a function that gives their outputs of layers, (N, H, W, C) each.
 
     Raises
     ------
@@ -72,8 +77,7 @@ def begin_layers(network: Network, layers: tuple[int, ...], pictures: Sequence[A
     """
     height, width = pictures[0].shape[:2]
     network.check_memory(len(pictures), height, width, *layers)
-    batch = np.stack(pictures) if len(pictures) > 1 else np.ascontiguousarray(pictures[0])[None]
-    return partial(_each, network.begin_layers(batch, layers), len(pictures))
+    return network.begin_layers(pictures, layers)
 
 
 def _each(wait: Callable[[], Maps], pictures: int) -> Iterable[Maps]:

@@ -69,6 +69,8 @@ def _fitted(pixels: Array, side: int | None) -> Array:
 def _not_one_answer(topology: Topology, side: int) -> str | None:
     """Say why a square does not give one answer, if it does not."""
     least = topology.input_size
+    if side == least:
+        return None
     if side < least:
         return f"is smaller than {least}x{least}"
     _, rows, columns = topology.shapes(side, side)[-1]

@@ -15,7 +15,7 @@ from overfeat_tools.networks.layers import (
     Shape,
     Softmax,
 )
-from overfeat_tools.networks.weights import KernelShape
+from overfeat_tools.networks.weights import KernelShape, file_name
 
 CHANNELS = 3
 
@@ -101,7 +101,7 @@ def _convolve(
 
 
 FAST = Topology(
-    "fast", input_size=231, feature_layer=19, weight_file="net_weight_0", class_file="classes.tsv",
+    "fast", input_size=231, feature_layer=19, weight_file=file_name("fast"), class_file="classes.tsv",
     layers=(
         _NORMALISE,
         *_convolve(96, 11, 4), MaxPool(2),
@@ -116,7 +116,7 @@ FAST = Topology(
 )  # fmt: skip
 
 ACCURATE = Topology(
-    "accurate", input_size=221, feature_layer=22, weight_file="net_weight_1", class_file="classes.tsv",
+    "accurate", input_size=221, feature_layer=22, weight_file=file_name("accurate"), class_file="classes.tsv",
     layers=(
         _NORMALISE,
         *_convolve(96, 7, 2), MaxPool(3),
@@ -132,7 +132,7 @@ ACCURATE = Topology(
 )  # fmt: skip
 
 TINY = Topology(
-    "tiny", input_size=231, feature_layer=19, weight_file="net_weight_tiny", class_file="classes_tiny.tsv",
+    "tiny", input_size=231, feature_layer=19, weight_file=file_name("tiny"), class_file="classes_tiny.tsv",
     layers=(
         _NORMALISE,
         *_convolve(32, 11, 4), MaxPool(2),
@@ -177,7 +177,7 @@ def vgg(name: str, table: str, units: int = 4096, classes: int = 1000) -> Topolo
     layers += [Convolve(classes, 1), Softmax()]
     return Topology(
         name, input_size=7 << table.count("M"), feature_layer=len(layers) - 4, layers=tuple(layers),
-        weight_file=f"{name}.safetensors", parameter_names=(*names, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+        weight_file=file_name(name), parameter_names=(*names, "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
         class_file="classes.tsv", has_sorted_classes=True,
     )  # fmt: skip
 

@@ -32,6 +32,8 @@ def fit(pixels: Array, size: int) -> Array:
     Only the part that the square shows is scaled, so the cost does not depend on the aspect
     ratio: a 1x100000 picture is as quick as any other.  The filter is Lanczos, antialiased.
     """
+    if pixels.shape[:2] == (size, size):
+        return pixels
     height, width = scaled_size(pixels, size)
     return part(pixels, (height, width), ((height - size) // 2, (width - size) // 2), (size, size))
 

@@ -1,6 +1,10 @@
 """A queue of pictures that several threads decode: their order is kept, what is under way is bounded.
 
 The threads are daemons: what one is still decoding must not delay the end of the process.
+
+Ctrl-C raises KeyboardInterrupt in the main thread wherever that is, and `threading.Condition` is Python: if it has the
+lock and is interrupted before it says so, nobody ever gives the lock back.  So the thread that takes, which is the main
+one, uses locks alone, as those are C.
 """
 
 import math
@@ -64,8 +68,10 @@ class Pool:
         self._todo: deque[tuple[_Place, Task]] = deque()
         self._threads = self._idle = self._file_bytes = self._pixels = self._claimed_pixels = 0
         self._ended = self._stopped = False
-        lock = threading.Lock()
-        self._arrival, self._room, self._work = (threading.Condition(lock) for _ in range(3))
+        self._lock = threading.Lock()
+        self._room, self._work = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._arrival = threading.Lock()  # held unless there may be something new to take
+        self._arrival.acquire()
 
     @property
     def is_ready(self) -> bool:
@@ -96,29 +102,39 @@ class Pool:
         """Tell that nothing more will be put."""
         with self._room:
             self._ended = True
-            self._arrival.notify()
+            self._tell()
             self._work.notify_all()
 
     def stop(self) -> None:
         """Let everything end: nothing more is taken."""
-        with self._room:
+        with self._lock:
             self._stopped = True
-            for condition in (self._arrival, self._room, self._work):
-                condition.notify_all()
+            self._room.notify_all()
+            self._work.notify_all()
 
     def take(self, belongs: Callable[[list[Item], Item], bool]) -> list[Item]:
         """Wait for the next item, and take it and those behind it that are there and belong to it; none at the end."""
+        while True:
+            with self._lock:
+                if self._places[0].is_done if self._places else self._ended:
+                    return self._taken(belongs)
+            self._arrival.acquire()
+
+    def _taken(self, belongs: Callable[[list[Item], Item], bool]) -> list[Item]:
         taken: list[Item] = []
-        with self._room:
-            self._arrival.wait_for(lambda: self._places[0].is_done if self._places else self._ended)
-            while self.is_ready and (item := self._places[0].item) and (not taken or belongs(taken, item)):
-                taken.append(item)
-                self._pixels -= pixels_of(item)
-                del self._places[0]
-            self._room.notify_all()
-            if not taken and self._places and (failure := self._places[0].failure):
-                raise failure
+        while self.is_ready and (item := self._places[0].item) and (not taken or belongs(taken, item)):
+            taken.append(item)
+            self._pixels -= pixels_of(item)
+            del self._places[0]
+        self._room.notify_all()
+        if not taken and self._places and (failure := self._places[0].failure):
+            raise failure
         return taken
+
+    def _tell(self) -> None:
+        """Have `take` look whether there is something; with the lock."""
+        if self._arrival.locked():
+            self._arrival.release()
 
     def _is_full(self) -> bool:
         return (
@@ -134,7 +150,7 @@ class Pool:
         else:
             place.failure = outcome
         if place is self._places[0]:
-            self._arrival.notify()
+            self._tell()
 
     def _start_thread(self) -> None:
         if self._threads < self._most_threads:

@@ -3,6 +3,10 @@
 The filter is separable.  Every column of the result is a weighted sum of columns, and then every row one of rows; both
 are sums of rows if the picture is transposed in between, and rows are long and contiguous, as vectors like them.
 Weights are integers, so that sums are exact in any order, rounded as Pillow rounds them: to 22 bits behind the point.
+
+Pillow itself resamples until these kernels are loaded, and where nothing is compiled.  On one core of an AMD EPYC it
+took 4.0 ms from 500x375 to 308x231, these 0.8; to 569x461, the largest dense view, 8.8 and 2.9; and from 1600x1088 to
+340x231 20.6 and 5.2.
 """
 
 import contextlib

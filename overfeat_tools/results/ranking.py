@@ -1,6 +1,6 @@
 """The most probable classes of a picture, as text, tsv and JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,18 +14,32 @@ TSV_HEADING = b"picture\tfile\tindex\twnid\tname\tprobability\n"
 
 
 def rank(probabilities: FloatArray, classes: Sequence[Class], count: int, least: float = 0.0) -> Ranking:
-    """Give the `count` most probable classes, best first; equals in the order of the classes.
+    """Give the `count` most probable classes of a picture (classes,); see `rank_each`."""
+    return next(rank_each(probabilities[None], classes, count, least))
+
+
+def rank_each(
+    probabilities: FloatArray, classes: Sequence[Class], count: int, least: float = 0.0
+) -> Iterator[Ranking]:
+    """Give the `count` most probable classes of each picture, best first; equals in the order of the classes.
 
     Parameters
     ----------
-    probabilities : array (classes,) float32
+    probabilities : array (N, classes) float32
     classes : sequence of Class
     count : int
     least : float
         Classes less probable than this, as a float32, are left out.
     """
-    order = np.argsort(-probabilities, kind="stable")[:count]
-    return [(classes[index], float(probabilities[index])) for index in order if not probabilities[index] < least]
+    falling, count = -probabilities, min(count, len(classes))
+    last = np.partition(falling, count - 1, axis=1)[:, count - 1 : count]
+    pictures, places = np.nonzero(~(falling > last))  # those up to the last, and its equals
+    order = np.lexsort((falling[pictures, places], pictures))
+    firsts = np.searchsorted(pictures, np.arange(len(falling)))
+    best = places[order[firsts[:, None] + np.arange(count)]]
+    values, bound = np.take_along_axis(probabilities, best, axis=1), np.float32(least)
+    for row in zip(best.tolist(), values.tolist(), (values < bound).tolist(), strict=True):
+        yield [(classes[index], value) for index, value, is_less in zip(*row, strict=True) if not is_less]
 
 
 def ranking_text(ranking: Ranking) -> bytes:

@@ -19,7 +19,8 @@ FORWARD = {
     "channels": "integer",
     "row_step": "integer",        # pixels from a tile to the one below it,
     "column_step": "integer",     # and to the one beside it
-    "padding": "integer",
+    "top": "integer",             # how far the first tile begins above the map, less than 0 if inside,
+    "left": "integer",            # and to the left of it
     "tile_columns": "integer",    # tiles in a row of a map,
     "tile_rows": "integer",       # and in a column
     "origin": "integer",          # number of the first tile in `spectra`
@@ -41,6 +42,8 @@ INVERSE = {
     "width": "integer",
     "channels": "integer",
     "imaginary": "integer",       # floats from the first numbers of pairs to the second ones
+    "top": "integer",             # where the first tile begins
+    "left": "integer",
     "tile_columns": "integer",    # tiles in a row of the output,
     "tile_rows": "integer",       # and in a column
     "origin": "integer",          # number of the first tile in `spectra`
@@ -58,16 +61,16 @@ def input_pointers(builder: FunctionBuilder, tile: Value, size: tuple[int, int])
     """Return pointers to the pixels that a tile reads, in a function whose parameters are `FORWARD`'s."""
     a, emit = builder.arguments, builder.emit
     picture, row, column = _locate(builder, tile)
-    top = emit.sub(builder.times(row, a.row_step), a.padding)
-    left = emit.sub(builder.times(column, a.column_step), a.padding)
+    top = emit.sub(builder.times(row, a.row_step), a.top)
+    left = emit.sub(builder.times(column, a.column_step), a.left)
     return _pixel_pointers(builder, (a.x, a.zeros), picture, (top, left), size)
 
 
 def output_pointers(builder: FunctionBuilder, tile: Value, size: tuple[int, int]) -> list[list[Value]]:
     """Return pointers to the pixels that a tile writes, in a function whose parameters are `INVERSE`'s."""
-    a = builder.arguments
+    a, emit = builder.arguments, builder.emit
     picture, row, column = _locate(builder, tile)
-    corner = builder.times(row, size[0]), builder.times(column, size[1])
+    corner = emit.add(builder.times(row, size[0]), a.top), emit.add(builder.times(column, size[1]), a.left)
     return _pixel_pointers(builder, (a.y, a.discard), picture, corner, size)
 
 
