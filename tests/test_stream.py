@@ -49,6 +49,18 @@ def test_dtypes_do_not_mix() -> None:
     assert [[one.number for one in batch] for batch in batches] == [[1], [2], [3]]
 
 
+def test_the_first_comes_alone() -> None:
+    """However many are there already."""
+    batches = Batches(iter([item(number) for number in range(6)]), 3, 10**6, first=1)
+    while not batches.ready:
+        time.sleep(0.001)
+    time.sleep(0.01)
+    taken = [[one.number for one in batch] for batch in batches]
+    assert taken[0] == [0]
+    assert [number for batch in taken for number in batch] == list(range(6))
+    assert max(map(len, taken)) > 1
+
+
 def test_nothing_is_held_back() -> None:
     """A slow source: each item comes out before the next has gone in."""
     taken = threading.Semaphore(0)

@@ -102,7 +102,8 @@ class Run:
         most = self.options.batch or (self.views or self.network).usual_batch()
         pixels = self.views.pixels if self.views else self.network.topology.input_size**2
         decoders = threads_with_room(self.options.threads or processors())
-        batches = Batches(self._read(files), most, most * pixels, decoders)
+        # Nothing is packed for a single picture: the first answer comes soon, and kernels are packed once, for many.
+        batches = Batches(self._read(files), most, most * pixels, decoders, first=1)
         begun: deque[Callable[[], Results]] = deque()
         try:
             for batch in batches:

@@ -32,6 +32,8 @@ class Batches:
         Limit of the pixels of a batch, for large pictures; one picture is always allowed.
     threads : int
         The most threads that carry out tasks.
+    first : int, optional
+        Limit of the first batch, where its answers are to come soon.
 
     Notes
     -----
@@ -39,9 +41,15 @@ class Batches:
     """
 
     def __init__(
-        self, items: Iterator[Item] | Iterator[Item | Task], most_pictures: int, most_pixels: int, threads: int = 1
+        self,
+        items: Iterator[Item] | Iterator[Item | Task],
+        most_pictures: int,
+        most_pixels: int,
+        threads: int = 1,
+        first: int | None = None,
     ) -> None:
         self._most_pictures, self._most_pixels = most_pictures, most_pixels
+        self._limit = first or most_pictures
         self._pool = Pool(threads, 2 * most_pictures, 2 * most_pixels)
         self._items = items
         self._thread = threading.Thread(target=self._read, args=(items,), name="reader", daemon=True)
@@ -74,13 +82,14 @@ class Batches:
         if self._thread.ident is None:
             yield from ([one if isinstance(one, Item) else one.work()] for one in self._items)
         while batch := self._pool.take(self._belongs):
+            self._limit = self._most_pictures
             yield batch
 
     def _belongs(self, batch: list[Item], item: Item) -> bool:
         return (
             batch[0].pixels is not None
             and shapes_of(item) == shapes_of(batch[0])
-            and len(batch) < self._most_pictures
+            and len(batch) < self._limit
             and (len(batch) + 1) * pixels_of(item) <= self._most_pixels
         )
 
