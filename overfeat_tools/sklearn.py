@@ -21,7 +21,7 @@ except ModuleNotFoundError as missing:
 from overfeat_tools.backend import Array, FloatArray
 from overfeat_tools.errors import UsageError
 from overfeat_tools.library import Network
-from overfeat_tools.library.arguments import Layer, check_count, check_word, side_of
+from overfeat_tools.library.arguments import Layer, check_count, check_opening, check_word, side_of
 from overfeat_tools.library.inputs import Scale, given
 from overfeat_tools.networks.preparation import check_map, check_one_answer
 
@@ -62,6 +62,8 @@ class _OfPictures:
     def _network(self) -> Network:
         if isinstance(self.net, Network):
             return self.net
+        # The cache would refuse a list and its like with a TypeError of its own.
+        check_opening(self.net, self.weights, self.device, self.threads, "auto", self.precision)
         folder = None if self.weights is None else os.fspath(self.weights)
         return _opened(self.net, folder, self.device, self.threads, self.precision)
 

@@ -103,6 +103,8 @@ def test_output_as_a_table(method: str, net: Network) -> None:
         (lambda: OverfeatClassifier("tiny", 0), FILES, "top_n=0"),
         (lambda: OverfeatClassifier("tiny", labels="class"), FILES, "labels='class'"),
         (lambda: OverfeatClassifier("tiny", size=300), FILES, "size 300"),
+        (lambda: OverfeatTransformer(["tiny"]), FILES, "name=.'tiny'.: "),  # type: ignore[arg-type]
+        (lambda: OverfeatTransformer("tiny", threads=[2]), FILES, "threads="),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_wrong_is_told(make: Callable[[], Any], x: Untyped, words: str) -> None:
