@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from overfeat_tools.networks.layers import Normalise
 from overfeat_tools.networks.network import Network
 from overfeat_tools.networks.opening import memory_for_packed_weights
 from overfeat_tools.networks.topology import Topology
-from overfeat_tools.pictures import Item
+from overfeat_tools.pictures import Batches, Item
 
 TINY = Topology("tiny", 1, 0, "none", "classes.tsv", (Normalise(0.0, 1.0),))
 
@@ -33,11 +34,11 @@ class StandIn(SimpleNamespace):
     """Has what a run wants of a network."""
 
     check_memory = Network.check_memory
+    _fitted_bytes = 0
 
     def begin_layers(self, pictures: np.ndarray, layers: tuple[int]) -> Callable[[], dict[int, np.ndarray]]:  # type: ignore[type-arg]
         wait = self.begin(pictures, *layers)
         return lambda: {layers[0]: wait()}
-    _fitted_bytes = 0
 
 
 class Loop:
@@ -73,6 +74,23 @@ def many(tmp_path: Path) -> list[str]:
 def test_each_picture_gets_its_own_answer(many: list[str]) -> None:
     loop = Loop()
     assert loop.run.over(many) == 0
+    assert loop.answers == [(number, number) for number in range(1, 41)]
+
+
+def test_the_first_picture_is_answered_by_itself(many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many have been read by then: its answer must not wait for theirs."""
+
+    def batches(*arguments: Any, **options: Any) -> Batches:  # noqa: ANN401 -- whatever a run gives
+        made = Batches(*arguments, **options)
+        time.sleep(0.1)  # the reader brings the others meanwhile
+        return made
+
+    monkeypatch.setattr(run, "Batches", batches)
+    sizes: list[int] = []
+    loop = Loop(lambda pictures: sizes.append(len(pictures)), batch=10**5)
+    assert loop.run.over(many) == 0
+    assert sizes[0] == 1
+    assert max(sizes) > 1
     assert loop.answers == [(number, number) for number in range(1, 41)]
 
 

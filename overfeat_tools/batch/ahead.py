@@ -33,7 +33,7 @@ class Entry:
         self._there.acquire()
 
     def arrive(self, found: Found | None = None, error: BaseException | None = None) -> None:
-        """Have it there."""
+        """Note what has come of it, or why nothing has."""
         self._found, self._error = found, error
         self._ahead.grow(self, sum(bytes_of(shown) for _, shown in found or ()))
         self._there.release()

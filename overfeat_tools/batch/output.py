@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,7 +64,7 @@ class Output(ABC):
 
     @abstractmethod
     def secure(self) -> None:
-        """Have all files, which weren't moved safely, on the disk."""
+        """Flush all files that weren't moved safely to disk."""
 
     @abstractmethod
     def close(self) -> None:
@@ -137,7 +137,7 @@ class Folder(Output):
         """Move a finished file to its place."""
         place, folder = f"{self._root}/{name}", name.rpartition("/")[0]
         if safely:
-            _sync(file, "fsync")
+            _sync(file)
         if folder not in self._made:
             (self._root / folder).mkdir(parents=True, exist_ok=True)
             self._made.add(folder)
@@ -179,9 +179,9 @@ class Folder(Output):
         return sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
 
     def secure(self) -> None:
-        """Have all files on the disk: at once, which takes a fraction of the time that it takes one by one."""
+        """Flush all files to disk: at once, which takes a fraction of the time that it takes one by one."""
         with self.told(OWN):
-            _sync(self._root, "syncfs")
+            _sync(self._root, _sync_file_system)
 
     def close(self) -> None:
         """Remove what is unfinished."""
@@ -205,17 +205,22 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _sync(path: str | Path, how: str) -> None:
-    """Have a file on the disk, by `fsync`, or by `syncfs` the whole file system that it is on."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), how, None)
+def _sync(path: str | Path, sync: Callable[[int], None] = os.fsync) -> None:
+    """Flush a file to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if call is None:
-            os.sync()  # not every system has the other
-        elif call(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_file_system(descriptor: int) -> None:
+    """Flush the file system that a file is on to disk; all of them, where the system can't do one alone."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class Bucket(Output):

@@ -255,7 +255,7 @@ class Network:
         self._fitted_bytes = max(self._fitted_bytes, needed)
 
     def usual_batch(self, height: int | None = None, width: int | None = None) -> int:
-        """Give the pictures of a batch where nobody says: as the device likes, or half as often as memory bids."""
+        """Give the usual number of pictures in a batch: the device's, halved until their maps fit."""
         count, side = self.backend.usual_batch, self.topology.input_size
         while count > 1 and self.needed_bytes(count, height or side, width or side) > _BATCH_BYTES:
             count //= 2
